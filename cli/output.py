@@ -1,0 +1,48 @@
+"""What all verbs print the same way: JSON results and the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..core.artifacts import check_output_place
+from ..core.errors import OutputError
+
+STDOUT = "-"
+
+
+def terminal() -> Console:
+    """The terminal for progress and tables: standard error, so that standard output stays clean."""
+    return Console(stderr=True)
+
+
+def check_json_place(place: str | None) -> None:
+    """Refuse a ``--json`` place whose folder is missing; an older result there is replaced."""
+    if place and place != STDOUT:
+        check_output_place(Path(place), force=True)
+
+
+def write_json(place: str | None, values: dict[str, Any]) -> None:
+    """Write ``values`` to a file, or to standard output for ``-``; None writes nothing.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    if place is None:
+        return
+    text = json.dumps(values, indent=2)
+    if place == STDOUT:
+        click.echo(text)
+        return
+    path = Path(place)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text + "\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path} ({error.strerror}); free space or give another place") from error

@@ -1,0 +1,125 @@
+"""``deblurrt run``: a video or pictures in, a sharper video or pictures out."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..core.errors import IncompleteError, UsageError
+from ..runtime.pipeline import Counts
+from ..runtime.run import Progress as OnProgress
+from ..runtime.run import RunConfig, RunSummary, run
+from ..runtime.shipped_models import SHIPPED
+from ..runtime.sources import SourceInfo
+from .options import backend_options, json_option, session_config
+from .output import check_json_place, terminal, write_json
+
+EXAMPLES = """\b
+Examples:
+  deblurrt run drive.mp4 sharper.mp4
+  deblurrt run drive.mp4 sharper.mkv --model fast --side-by-side --json summary.json
+  deblurrt run frames/ restored/            (folders of pictures)
+  deblurrt run blurred.png sharper.png"""
+
+
+@click.command("run", epilog=EXAMPLES)
+@click.argument("source")
+@click.argument("sinks", nargs=-1, required=True, metavar="SINK…")
+@click.option(
+    "--model",
+    default="default",
+    show_default=True,
+    help=f"Shipped model ({', '.join(SHIPPED)}) or an ONNX file.",
+)
+@backend_options
+@click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
+@click.option("--force", is_flag=True, help="Replace outputs that exist.")
+@json_option
+def run_command(
+    source: str,
+    sinks: tuple[str, ...],
+    model: str,
+    side_by_side: bool,
+    force: bool,
+    json_place: str | None,
+    **backend: str,
+) -> int:
+    """Deblur SOURCE (a video, a picture or a folder of pictures) into each SINK.
+
+    Sound, subtitles, timestamps and colours of a video are kept. Output appears under its name
+    when it is whole; Ctrl-C ends early with a playable file.
+    """
+    if source in sinks:
+        raise UsageError(f"{source} is both the source and an output; give the output another name")
+    check_json_place(json_place)
+    session = session_config(model, **backend)  # type: ignore[arg-type]
+    with _stop_on_signals() as (stop, caught), _progress_bar() as on_progress:
+        summary = run(source, sinks, RunConfig(session, side_by_side, force), on_progress, stop)
+    write_json(json_place, summary.to_dict())
+    _print_summary(summary)
+    if caught:
+        return 128 + caught[0]
+    if summary.incomplete:
+        raise IncompleteError(f"{summary.incomplete}; what was readable is in {', '.join(sinks)}")
+    return 0
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[tuple[threading.Event, list[int]]]:
+    """End the run in order at the first SIGINT or SIGTERM, at once at the second."""
+    stop, caught = threading.Event(), list[int]()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        stop.set()
+
+    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop, caught
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[OnProgress]:
+    """Frames, frames per second and time left, on the terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fps]} fps"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=terminal(), transient=True) as bar:
+        task = bar.add_task("preparing", total=None, fps="-")
+
+        def on_progress(counts: Counts, info: SourceInfo) -> None:
+            done = min(counts.emitted.values())
+            elapsed_s = bar.tasks[0].elapsed or 0.0
+            fps = f"{done / elapsed_s:.1f}" if done and elapsed_s else "-"
+            bar.update(task, description=info.name, completed=done, total=info.frame_count, fps=fps)
+
+        yield on_progress
+
+
+def _print_summary(summary: RunSummary) -> None:
+    latency = summary.latency_ms
+    percentiles = ", ".join(f"{name} {latency[name]} ms" for name in ("p50", "p90", "p99") if latency[name] is not None)
+    console = terminal()
+    console.print(
+        f"{summary.states['deblurred']} of {summary.captured} frames deblurred in {summary.elapsed_s:.1f} s "
+        f"({summary.fps} fps) with {summary.model} on {summary.backend}; from decoded to written {percentiles}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for place, count in summary.emitted.items():
+        console.print(f"{place}: {count} frames", highlight=False, soft_wrap=True)

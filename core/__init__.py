@@ -1,0 +1,1 @@
+"""Words every part shares: errors, optional imports, contract, files, pictures."""

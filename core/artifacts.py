@@ -1,0 +1,140 @@
+"""Model files: what they say of themselves, before anything runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .contract import FrameContract
+from .errors import ContractError, ModelFileError, OutputError
+from .optional import require
+from .tensors import TensorSpec
+
+CONTRACT_KEY = "deblurrt.contract"
+PROVENANCE_KEY = "deblurrt.provenance"
+SUMMARY_KEY = "deblurrt.summary"
+
+HASH_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """An ONNX file and what its header says; the weights are not kept.
+
+    Attributes:
+        path: Where it lies.
+        inputs: What it takes.
+        outputs: What it gives.
+        metadata: Every metadata entry, the contract's included.
+        contract: What the network needs of frames, None where the file does not say.
+    """
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+    contract: FrameContract | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from; empty where the file does not say."""
+        return _json_entry(self.metadata, PROVENANCE_KEY)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Operators, parameters and multiply-accumulates; empty where the file does not say."""
+        return _json_entry(self.metadata, SUMMARY_KEY)
+
+    def sha256(self) -> str:
+        """Hash the file; reads it whole."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while block := file.read(HASH_BLOCK_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+def _json_entry(metadata: dict[str, str], key: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(metadata.get(key, "{}"))
+    except json.JSONDecodeError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def open_onnx(path: Path) -> OnnxFile:
+    """Read the header of an ONNX file; nothing of it is run.
+
+    Raises:
+        ModelFileError: The file is missing, is no ONNX, or its contract contradicts its tensors.
+    """
+    onnx = require("onnx", purpose="read a model file")
+    if not path.is_file():
+        raise ModelFileError(f"no model at {path}; deblurrt run --help lists the shipped ones")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf, onnx and the file system each raise their own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelFileError(f"{path} is not an ONNX model ({reason[:120]}); export it again") from error
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_spec(value) for value in model.graph.input if value.name not in constants)
+    outputs = tuple(_spec(value) for value in model.graph.output)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    contract = _contract(path, metadata)
+    return OnnxFile(path, inputs, outputs, metadata, contract)
+
+
+def _contract(path: Path, metadata: dict[str, str]) -> FrameContract | None:
+    if CONTRACT_KEY not in metadata:
+        return None
+    try:
+        return FrameContract.from_json(metadata[CONTRACT_KEY])
+    except ContractError as error:
+        raise ModelFileError(f"{path.name}: {error}") from error
+
+
+def _spec(value: Any) -> TensorSpec:
+    onnx = require("onnx", purpose="read a model file")
+    tensor = value.type.tensor_type
+    try:
+        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    except (KeyError, TypeError):
+        dtype = f"type {tensor.elem_type}"
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or f"axis{index}")
+        for index, dim in enumerate(tensor.shape.dim)
+    )
+    return TensorSpec(value.name, dtype, shape)
+
+
+def write_onnx(model: Any, path: Path, force: bool = False) -> OnnxFile:
+    """Write a model beside its place and rename it.
+
+    Raises:
+        OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
+    """
+    check_output_place(path, force)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(model.SerializeToString(deterministic=True))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path} ({error.strerror}); free space or give another place") from error
+    return open_onnx(path)
+
+
+def check_output_place(path: Path, force: bool) -> None:
+    """Refuse an output that exists already (unless ``force``) or whose folder is missing.
+
+    Raises:
+        OutputError: With the remedy.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"no folder {path.parent} for {path.name}; create it first: mkdir -p {path.parent}")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already; give another name or --force to replace it")

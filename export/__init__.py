@@ -1,0 +1,1 @@
+"""From PyTorch networks to ONNX files that carry their contract."""

@@ -1,0 +1,1 @@
+"""PyTorch architectures and their checkpoints."""

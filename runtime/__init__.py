@@ -1,0 +1,42 @@
+"""Run networks on pictures, videos and streams.
+
+from deblurrt.runtime import open_session, run
+
+run("blurred.mp4", ["sharper.mp4"])
+
+with open_session("default") as session:
+sharper = session.restore(pixels)   # uint8 [height, width, 3] RGB in and out
+"""
+
+from __future__ import annotations
+
+from .backend import BACKENDS, Backend, BackendConfig
+from .frame import Frame
+from .latency import LatencyReport
+from .pipeline import Pipeline
+from .run import RunConfig, RunSummary, run
+from .session import Session, SessionConfig, open_session
+from .shipped_models import SHIPPED
+from .sinks import Sink, open_sink
+from .sources import Source, SourceInfo, open_source
+
+__all__ = [
+    "BACKENDS",
+    "SHIPPED",
+    "Backend",
+    "BackendConfig",
+    "Frame",
+    "LatencyReport",
+    "Pipeline",
+    "RunConfig",
+    "RunSummary",
+    "Session",
+    "SessionConfig",
+    "Sink",
+    "Source",
+    "SourceInfo",
+    "open_session",
+    "open_sink",
+    "open_source",
+    "run",
+]

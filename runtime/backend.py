@@ -1,0 +1,194 @@
+"""What runs a model: the protocol every backend keeps, the table of them, and how one is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.artifacts import OnnxFile
+from ..core.errors import BackendError, MachineError
+from ..core.tensors import Array, TensorSpec
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+logger = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """Runs one model on one device; not to be used from two threads at once."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the table."""
+
+    @property
+    def description(self) -> str:
+        """Library, version, device, arithmetic and threads, for reports."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the model takes."""
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What it gives."""
+
+    def prepare(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Compile for these input shapes, allocate buffers and warm up; cheap when already done."""
+
+    def run(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run once; the result is valid until the next call.
+
+        Raises:
+            ContractError: An array has another name, type or shape than the model expects.
+            BackendError: The library failed.
+        """
+
+    def close(self) -> None:
+        """Release everything; closing twice is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """How a backend runs a model.
+
+    Attributes:
+        precision: Arithmetic on the CPU; ``auto`` is fp32 for a named backend, and lets the choice
+            of backend consider bf16 where the processor computes in it.
+        threads: CPU threads, None for all cores this process may use.
+        provider: ONNX Runtime's execution provider by its short name (``cuda``, ``tensorrt``,
+            ``dml``, ``coreml``, …); others than ``cpu`` need their own onnxruntime wheel.
+    """
+
+    precision: Precision = "auto"
+    threads: int | None = None
+    provider: str = "cpu"
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use."""
+        if self.threads is not None:
+            return self.threads
+        try:
+            return len(os.sched_getaffinity(0))
+        except AttributeError:  # not on macOS or Windows
+            return os.cpu_count() or 1
+
+
+#: name -> (module, class); each class is made with (OnnxFile, BackendConfig)
+BACKENDS: dict[str, tuple[str, str]] = {
+    "onnxruntime": ("onnxruntime_backend", "OnnxRuntimeBackend"),
+    "openvino": ("openvino_backend", "OpenVinoBackend"),
+}
+
+#: picture the candidates are compared on: large enough that the network, not the call, takes the time
+CHECK_SIZE = (368, 640)
+CHECK_RUNS = 3
+#: a backend must agree this well with the reference; rounding alone gives 59 dB
+FP32_AGREEMENT_DB = 55.0
+#: bf16 keeps 8 bits: what it changes must stay far below what the network restores (about 26 dB)
+BF16_AGREEMENT_DB = 45.0
+
+
+def open_backend(name: str, onnx_file: OnnxFile, config: BackendConfig) -> Backend:
+    """Open the backend called ``name``, or with ``auto`` the fastest that computes correctly.
+
+    Raises:
+        MissingExtraError: Its library is not installed.
+        BackendError: It cannot load the model, or there is no backend of that name.
+    """
+    if name == "auto":
+        return _fastest_backend(onnx_file, config)
+    if name not in BACKENDS:
+        raise BackendError(f"no backend called {name!r}, expected auto, {', '.join(BACKENDS)}")
+    module, attribute = BACKENDS[name]
+    backend_class: Any = getattr(importlib.import_module(f".{module}", __package__), attribute)
+    backend: Backend = backend_class(onnx_file, config)
+    return backend
+
+
+def _fastest_backend(onnx_file: OnnxFile, config: BackendConfig) -> Backend:
+    """Try every candidate on one picture; keep the fastest that agrees with ONNX Runtime in fp32."""
+    reference = open_backend("onnxruntime", onnx_file, replace(config, precision="fp32"))
+    if config.provider != "cpu":
+        return reference
+    arrays = {spec.name: check_array(spec) for spec in reference.inputs}
+    expected, best_s = _try(reference, arrays)
+    best = reference
+    for name, candidate_config in _candidates(config):
+        try:
+            backend = open_backend(name, onnx_file, candidate_config)
+            result, seconds = _try(backend, arrays)
+        except MachineError as error:
+            logger.debug("%s is out: %s", name, error)
+            continue
+        agreement = agreement_db(expected, result)
+        wanted = BF16_AGREEMENT_DB if candidate_config.precision == "bf16" else FP32_AGREEMENT_DB
+        if agreement < wanted:
+            logger.warning(
+                "%s is not used: it differs from ONNX Runtime by %.1f dB, expected %.0f", name, agreement, wanted
+            )
+        if agreement >= wanted and seconds < best_s:
+            best.close()
+            best, best_s = backend, seconds
+        else:
+            backend.close()
+    if best.name == "onnxruntime" and config.precision == "bf16":
+        raise BackendError("no backend computes in bf16 on this machine; use --precision fp32")
+    return best
+
+
+def _candidates(config: BackendConfig) -> list[tuple[str, BackendConfig]]:
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if config.precision == "auto" else (config.precision,)
+    others = [name for name in BACKENDS if name != "onnxruntime"]
+    return [(name, replace(config, precision=precision)) for name in others for precision in precisions]
+
+
+def _try(backend: Backend, arrays: Mapping[str, Array]) -> tuple[Array, float]:
+    """Run a few times: a copy of the first output and the fastest time in seconds."""
+    backend.prepare({name: array.shape for name, array in arrays.items()})
+    times = []
+    for _ in range(CHECK_RUNS):
+        started = time.perf_counter()
+        outputs = backend.run(arrays)
+        times.append(time.perf_counter() - started)
+    return np.array(outputs[backend.outputs[0].name]), min(times)
+
+
+def check_array(spec: TensorSpec) -> Array:
+    """Make a smooth, structured array for ``spec``, the same on every machine."""
+    axes, free = len(spec.shape), iter(CHECK_SIZE)
+    spatial = (axes - 3, axes - 2) if spec.dtype == "uint8" else (axes - 2, axes - 1)
+    shape = tuple(
+        (next(free) if axis in spatial else 1) if isinstance(length, str) else length
+        for axis, length in enumerate(spec.shape)
+    )
+    return smooth_noise(shape, spec.dtype)
+
+
+def smooth_noise(shape: tuple[int, ...], dtype: str) -> Array:
+    """Sums of waves along every axis plus a little noise, within 0..255 or 0..1."""
+    rng = np.random.default_rng(0)
+    waves: NDArray[np.float64] = np.full(shape, 0.5)
+    for axis, length in enumerate(shape):
+        along = np.sin(np.arange(length) * rng.uniform(0.05, 0.5) + rng.uniform(0, 6))
+        waves += 0.12 * along.reshape([-1 if index == axis else 1 for index in range(len(shape))])
+    picture = np.clip(waves + rng.normal(0, 0.02, shape), 0, 1)
+    return np.rint(picture * 255).astype(np.uint8) if dtype == "uint8" else picture.astype(dtype)
+
+
+def agreement_db(expected: Array, result: Array) -> float:
+    """PSNR between two outputs of the same kind, in dB; 100 when they are equal."""
+    if expected.shape != result.shape or not np.isfinite(result.astype(np.float64)).all():
+        return 0.0
+    peak = 255.0 if expected.dtype == np.uint8 else 1.0
+    mse = float(np.mean((expected.astype(np.float64) - result) ** 2))
+    return 100.0 if mse == 0 else min(100.0, float(10 * np.log10(peak**2 / mse)))

@@ -1,0 +1,101 @@
+"""ONNX Runtime: the backend that is always there, and the numerical reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..core.artifacts import OnnxFile
+from ..core.errors import BackendError
+from ..core.optional import require
+from ..core.tensors import Array, check_inputs
+from .backend import BackendConfig
+
+
+class OnnxRuntimeBackend:
+    """Runs a model with ONNX Runtime, on the CPU or another provider by name.
+
+    Args:
+        onnx_file: The model.
+        config: Threads and provider; precision must be fp32 (the graph decides its types).
+
+    Raises:
+        BackendError: The provider is not in the installed wheel, or the model does not load.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, onnx_file: OnnxFile, config: BackendConfig) -> None:
+        if config.precision == "bf16":
+            raise BackendError("ONNX Runtime has no bf16 arithmetic on the CPU; use --backend openvino")
+        self._runtime = require("onnxruntime", purpose="run a model")
+        provider = self._provider(config.provider)
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = config.thread_count
+        options.log_severity_level = 3
+        # spinning threads burn a third of a core between frames and make a paced stream no faster
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = self._runtime.InferenceSession(str(onnx_file.path), options, providers=[provider])
+        except Exception as error:  # the library's own exceptions have no common base
+            reason = str(error).strip().splitlines()[0]
+            raise BackendError(f"ONNX Runtime cannot load {onnx_file.path.name} ({reason})") from error
+        if self._session.get_providers()[0] != provider:
+            raise BackendError(f"ONNX Runtime could not start {provider} and would fall back to the CPU")
+        self.inputs, self.outputs = onnx_file.inputs, onnx_file.outputs
+        self.description = (
+            f"ONNX Runtime {self._runtime.__version__} {config.provider} fp32, {config.thread_count} threads"
+        )
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._results: dict[str, Array] = {}
+
+    def _provider(self, wanted: str) -> str:
+        available: list[str] = self._runtime.get_available_providers()
+        short = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
+        if wanted.lower() not in short:
+            raise BackendError(
+                f"this onnxruntime has no provider {wanted!r}, it has {', '.join(sorted(short))}; other "
+                "providers come with other wheels (onnxruntime-gpu replaces onnxruntime: uninstall both, "
+                "then install one)"
+            )
+        return short[wanted.lower()]
+
+    def prepare(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Run once on zeros of these shapes and keep the result buffers."""
+        if dict(shapes) == self._shapes:
+            return
+        self._results = {}
+        zeros = {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs}
+        results = self._call(self._session.run, [spec.name for spec in self.outputs], zeros)
+        # run() allocates its outputs anew; bound to these buffers it writes where they lie
+        self._results = {spec.name: np.empty_like(result) for spec, result in zip(self.outputs, results, strict=True)}
+        self._shapes = dict(shapes)
+
+    def run(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run once; the result is valid until the next call."""
+        check_inputs(self.inputs, arrays)
+        self.prepare({name: array.shape for name, array in arrays.items()})
+        binding = self._session.io_binding()
+        for name, array in arrays.items():
+            _bind(binding.bind_input, name, np.ascontiguousarray(array))
+        for name, result in self._results.items():
+            _bind(binding.bind_output, name, result)
+        self._call(self._session.run_with_iobinding, binding)
+        return self._results
+
+    def _call(self, run: Any, *arguments: Any) -> Any:
+        try:
+            return run(*arguments)
+        except Exception as error:  # the library's own exceptions have no common base
+            raise BackendError(f"ONNX Runtime failed: {str(error).strip().splitlines()[0]}") from error
+
+    def close(self) -> None:
+        """Release the session; closing twice is fine."""
+        self._session = None
+        self._results = {}
+
+
+def _bind(bind: Any, name: str, array: Array) -> None:
+    bind(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)

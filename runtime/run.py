@@ -1,0 +1,173 @@
+"""From a path to a path: the whole job in one call, and the account of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import IncompleteError
+from .pipeline import Counts, Pipeline
+from .session import Session, SessionConfig, open_session
+from .sinks import Sink, open_sink
+from .sources import Source, SourceInfo, open_source
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """How a run is done.
+
+    Attributes:
+        session: Model, backend, precision, threads.
+        side_by_side: Whether outputs show the untouched frame on the left.
+        force: Whether existing outputs are replaced.
+    """
+
+    session: SessionConfig = field(default_factory=SessionConfig)
+    side_by_side: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """The account of a run.
+
+    Attributes:
+        source: Name of the source.
+        model: Name of the model.
+        backend: Library, device, arithmetic and threads.
+        captured: Frames the source gave.
+        emitted: Frames written, by output.
+        states: Frames by what became of them.
+        epochs: Formats seen.
+        elapsed_s: From the first frame asked for to the last output closed.
+        latency_ms: From having a frame to having written it; p50, p90, p99, max.
+        stages_ms: The same per stage.
+        psnr_db: Against a known truth, ``{"before": …, "after": …}``; empty without one.
+        incomplete: Why part is missing, None where nothing is.
+        was_stopped: Whether the run was ended from outside.
+    """
+
+    source: str
+    model: str
+    backend: str
+    captured: int
+    emitted: dict[str, int]
+    states: dict[str, int]
+    epochs: int
+    elapsed_s: float
+    latency_ms: dict[str, float | int | None]
+    stages_ms: dict[str, dict[str, float | int | None]]
+    psnr_db: dict[str, float] = field(default_factory=dict)
+    incomplete: str | None = None
+    was_stopped: bool = False
+
+    @property
+    def fps(self) -> float:
+        """Frames restored per second over the whole run."""
+        return round(self.states.get("deblurred", 0) / self.elapsed_s, 2) if self.elapsed_s > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values: dict[str, Any] = {
+            "captured": self.captured,
+            "emitted": self.emitted,
+            "states": self.states,
+            "epochs": self.epochs,
+            "fps": self.fps,
+            "latency_ms": self.latency_ms,
+            "stages_ms": self.stages_ms,
+            "elapsed_s": round(self.elapsed_s, 3),
+            "source": self.source,
+            "model": self.model,
+            "backend": self.backend,
+            "incomplete": self.incomplete,
+            "stopped": self.was_stopped,
+        }
+        return values | ({"psnr_db": self.psnr_db} if self.psnr_db else {})
+
+
+#: called with what happened so far and what is known of the source
+Progress = Callable[[Counts, SourceInfo], None]
+
+
+def run(
+    source: str | Path | Source,
+    sinks: Sequence[str | Path | Sink],
+    config: RunConfig | None = None,
+    on_progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> RunSummary:
+    """Deblur a video or a folder of pictures into files.
+
+    Args:
+        source: Path of a video, a picture or a folder of pictures, or a ``Source``.
+        sinks: Paths or ``Sink`` objects; at least one.
+        config: Model, backend and how to treat existing outputs.
+        on_progress: Called about twenty times a second.
+        stop: When set, the run ends early with whole outputs.
+
+    Returns:
+        The account; where input was truncated its ``incomplete`` says so and outputs are kept.
+
+    Raises:
+        SourceError: The source cannot be read at all.
+        OutputError: An output exists, its folder is missing or the disk is full.
+        ModelFileError: There is no such model, or it does not fit.
+        MachineError: No backend can run it here.
+    """
+    config = config or RunConfig()
+    opened = source if not isinstance(source, (str, Path)) else open_source(source)
+    places: list[Sink] = []
+    try:
+        for sink in sinks:
+            places.append(_sink(sink, source, opened.info.frame_rate, config.force))
+        with open_session(config.session.model, config.session) as session:
+            session.warm_up(opened.info.size)
+            return _run(opened, session, places, config, on_progress, stop)
+    finally:
+        opened.close()
+        for place in places:
+            place.abort()
+
+
+def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction | None, force: bool) -> Sink:
+    if not isinstance(sink, (str, Path)):
+        return sink
+    copy_from = Path(source) if isinstance(source, (str, Path)) and Path(source).is_file() else None
+    return open_sink(sink, force=force, copy_from=copy_from, frame_rate=rate)
+
+
+def _run(
+    source: Source,
+    session: Session,
+    sinks: Sequence[Sink],
+    config: RunConfig,
+    on_progress: Progress | None,
+    stop: threading.Event | None,
+) -> RunSummary:
+    info = source.info
+    pipeline = Pipeline(source, session, sinks, side_by_side=config.side_by_side)
+    incomplete: str | None = None
+    try:
+        pipeline.run(None if on_progress is None else lambda counts: on_progress(counts, info), stop)
+    except IncompleteError as error:
+        incomplete = str(error)
+    counts, latency = pipeline.counts, pipeline.latency
+    return RunSummary(
+        source=info.name,
+        model=session.model,
+        backend=session.backend.description,
+        captured=counts.captured,
+        emitted=counts.emitted,
+        states={"deblurred": counts.deblurred},
+        epochs=counts.epochs,
+        elapsed_s=counts.ended_s - counts.started_s,
+        latency_ms=latency.report("total").to_dict(),
+        stages_ms={stage: latency.report(stage).to_dict() for stage in latency.stages if stage != "total"},
+        incomplete=incomplete,
+        was_stopped=stop is not None and stop.is_set(),
+    )

@@ -1,0 +1,194 @@
+"""A model ready for frames: the backend under its contract, with preparation and warm-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ..core.artifacts import OnnxFile, open_onnx
+from ..core.contract import FrameContract
+from ..core.errors import ContractError, ModelFileError
+from ..core.tensors import Array, TensorSpec
+from .backend import Backend, BackendConfig, open_backend
+from .frame import Pixels
+from .shipped_models import find_model
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """Which model, on what.
+
+    Attributes:
+        model: Shipped name or path of an ONNX file.
+        backend: ``auto`` or a name of ``BACKENDS``.
+        options: Precision, threads and provider.
+    """
+
+    model: str | Path = "default"
+    backend: str = "auto"
+    options: BackendConfig = field(default_factory=BackendConfig)
+
+
+class Session:
+    """Restores pictures with one model; not to be used from two threads at once.
+
+    Args:
+        backend: Runs the graph.
+        contract: What the graph needs of frames.
+        model: Name for reports.
+
+    Raises:
+        ModelFileError: The graph's tensors are not those the contract promises.
+    """
+
+    def __init__(self, backend: Backend, contract: FrameContract, model: str = "model") -> None:
+        check_graph(model, contract, backend.inputs, backend.outputs)
+        self.backend, self.contract, self.model = backend, contract, model
+        self._input, self._output = backend.inputs[0].name, backend.outputs[0].name
+
+    def restore(self, pixels: Pixels, previous: Pixels | None = None, following: Pixels | None = None) -> Pixels:
+        """Restore one picture.
+
+        Args:
+            pixels: ``uint8 [height, width, 3]`` RGB, any size from 1x1.
+            previous: The frame before, for networks that look at three; the picture itself if None.
+            following: The frame after, likewise.
+
+        Returns:
+            New memory, ``uint8 [height * scale, width * scale, 3]`` RGB.
+
+        Raises:
+            ContractError: The pictures are of another type or of different sizes.
+            BackendError: The backend failed.
+        """
+        window = [pixels]
+        if self.contract.window == 3:
+            window = [previous if previous is not None else pixels, pixels]
+            window.append(following if following is not None else pixels)
+        for picture in window:
+            _check_picture(picture, pixels.shape)
+        prepared = prepare(window, self.contract)
+        restored = self.backend.run({self._input: prepared})[self._output]
+        return finish(restored, self.contract, (pixels.shape[0], pixels.shape[1]))
+
+    def warm_up(self, size: tuple[int, int]) -> None:
+        """Compile for frames of ``size`` (height, width) and run once."""
+        blank = np.zeros((*size, 3), np.uint8)
+        self.restore(blank)
+
+    def close(self) -> None:
+        """Release the backend; closing twice is fine."""
+        self.backend.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_session(model: str | Path = "default", config: SessionConfig | None = None) -> Session:
+    """Open a shipped model or an ONNX file on the fastest backend of this machine.
+
+    Args:
+        model: ``default``, ``fast``, ``identity`` or a path.
+        config: Backend, precision and threads; its own model is replaced by ``model``.
+
+    Raises:
+        ModelFileError: There is no such model, or its file is damaged or unfit.
+        MachineError: No backend can run it here.
+    """
+    config = config or SessionConfig()
+    path = find_model(model)
+    onnx_file = open_onnx(path)
+    contract = contract_of(onnx_file)
+    check_graph(path.name, contract, onnx_file.inputs, onnx_file.outputs)
+    backend = open_backend(config.backend, onnx_file, config.options)
+    return Session(backend, contract, str(model) if not isinstance(model, Path) else model.name)
+
+
+def contract_of(onnx_file: OnnxFile) -> FrameContract:
+    """The file's contract.
+
+    Raises:
+        ModelFileError: It carries none.
+    """
+    if onnx_file.contract is None:
+        taken = ", ".join(f"{spec.name} {spec.describe()}" for spec in onnx_file.inputs)
+        raise ModelFileError(
+            f"{onnx_file.path.name} does not say what it needs of frames (no contract in its metadata; it takes "
+            f"{taken}); write it with deblurrt"
+        )
+    return onnx_file.contract
+
+
+def check_graph(
+    name: str, contract: FrameContract, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> None:
+    """Refuse a graph whose tensors are not those the contract promises.
+
+    Raises:
+        ModelFileError: With the tensor found and the one expected.
+    """
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelFileError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
+    is_bytes = contract.io == "uint8"
+    axes = 4 + (is_bytes and contract.window == 3)
+    colors = 3 if is_bytes else 3 * contract.window
+    for spec, channels in ((inputs[0], colors), (outputs[0], 3)):
+        wanted_axes = axes if spec is inputs[0] else 4
+        channel_axis = -1 if is_bytes else 1
+        found = spec.shape[channel_axis] if len(spec.shape) == wanted_axes else None
+        if spec.dtype != ("uint8" if is_bytes else "float32") or found != channels:
+            form = "uint8[batch, height, width, 3]" if is_bytes else f"float32[batch, {channels}, height, width]"
+            raise ModelFileError(f"{name}: {spec.name!r} is {spec.describe()}, frames need {form}")
+
+
+def _check_picture(pixels: Pixels, shape: tuple[int, ...]) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ContractError(f"the picture is {pixels.dtype}{list(pixels.shape)}, expected uint8[height, width, 3]")
+    if pixels.shape != shape:
+        raise ContractError(f"a neighbouring frame is {list(pixels.shape)}, the frame itself {list(shape)}")
+
+
+def prepare(window: list[Pixels], contract: FrameContract) -> Array:
+    """Turn pictures of one size into the network's input; ``finish`` undoes it.
+
+    Pictures smaller than ``min_size`` are filled up by repeating their edge. A ``uint8`` graph does
+    everything else itself; for a ``float`` one the reflect padding to the multiple, the layout and
+    the range are made here.
+    """
+    height, width = window[0].shape[:2]
+    grow = [(0, max(contract.min_size - length, 0)) for length in (height, width)]
+    if grow != [(0, 0), (0, 0)]:
+        window = [np.pad(pixels, (*grow, (0, 0)), mode="edge") for pixels in window]
+    if contract.io == "uint8":
+        return np.stack(window)[None] if contract.window == 3 else window[0][None]
+    fill = [(0, -length % contract.multiple) for length in window[0].shape[:2]]
+    stacked = np.concatenate([np.pad(pixels, (*fill, (0, 0)), mode="reflect") for pixels in window], axis=2)
+    peak = np.float32(255 if contract.range == "0..1" else 1)
+    network_input: Array = np.ascontiguousarray(stacked.transpose(2, 0, 1)[None], np.float32) / peak
+    return network_input
+
+
+def finish(restored: Array, contract: FrameContract, size: tuple[int, int]) -> Pixels:
+    """Turn the network's output into a new ``uint8`` picture of ``size`` times the scale.
+
+    Raises:
+        ContractError: The output is smaller than that.
+    """
+    height, width = size[0] * contract.scale, size[1] * contract.scale
+    picture = restored[0] if contract.io == "uint8" else restored[0].transpose(1, 2, 0)
+    if picture.shape[0] < height or picture.shape[1] < width:
+        raise ContractError(f"the network gave {list(picture.shape)}, expected at least {[height, width, 3]}")
+    picture = picture[:height, :width]
+    if contract.io == "uint8":
+        return np.array(picture)
+    gain = np.float32(255 if contract.range == "0..1" else 1)
+    rounded: Pixels = np.rint(np.clip(picture * gain, 0, 255)).astype(np.uint8)
+    return rounded
