@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,29 +25,39 @@ from ..core.optional import require
 from ..models.student_config import StudentConfig
 
 Weights = Mapping[str, NDArray[np.float32]]
+Io = Literal["uint8", "float"]
 
 OPSET = 20
 IR_VERSION = 10
 MIDDLE = 127.5
 
 
-def student_contract(config: StudentConfig) -> FrameContract:
+def student_contract(config: StudentConfig, io: Io = "uint8") -> FrameContract:
     """What a student network needs of frames."""
-    return FrameContract(multiple=config.multiple, min_size=config.multiple, halo_px=config.halo_px)
+    return FrameContract(multiple=config.multiple, min_size=config.multiple, halo_px=config.halo_px, io=io)
 
 
 def onnx_from_student(
-    config: StudentConfig, weights: Weights, path: Path, provenance: Mapping[str, object], force: bool = False
+    config: StudentConfig,
+    weights: Weights,
+    path: Path,
+    provenance: Mapping[str, object],
+    *,
+    io: Io = "uint8",
+    force: bool = False,
 ) -> OnnxFile:
-    """Write the deployment graph of a student network.
+    """Write the graph of a student network.
 
-    Input ``frames`` and output ``restored`` are ``uint8 [batch, height, width, 3]`` RGB.
+    Input ``frames`` and output ``restored`` are ``uint8 [batch, height, width, 3]`` RGB of any size,
+    or with ``io="float"`` the bare network's ``float32 [batch, 3, height, width]`` in 0..1, height
+    and width multiples of ``config.multiple``.
 
     Args:
         config: Size of the network.
         weights: Its state dict as arrays.
         path: Where the file goes.
         provenance: Where the weights come from; stored in the file.
+        io: ``uint8`` for the deployment graph, ``float`` for the bare network.
         force: Whether an existing file is replaced.
 
     Raises:
@@ -56,17 +66,21 @@ def onnx_from_student(
     """
     onnx = require("onnx", purpose="write a model file")
     graph = _Graph(weights)
-    _add_network(graph, config)
+    if io == "uint8":
+        _add_unfold(graph, _add_network(graph, config, _add_fold(graph, config)))
+    else:
+        _add_float_unfold(graph, config, _add_network(graph, config, _add_float_fold(graph, config)))
     if graph.unused():
         raise ModelFileError(f"the weights hold {graph.unused()} too many; are they of another network?")
-    uint8, helper = onnx.TensorProto.UINT8, onnx.helper
-    frame_shape = ["batch", "height", "width", 3]
+    helper = onnx.helper
+    kind = onnx.TensorProto.UINT8 if io == "uint8" else onnx.TensorProto.FLOAT
+    frame_shape = ["batch", "height", "width", 3] if io == "uint8" else ["batch", 3, "height", "width"]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "student",
-            [helper.make_tensor_value_info("frames", uint8, frame_shape)],
-            [helper.make_tensor_value_info("restored", uint8, frame_shape)],
+            [helper.make_tensor_value_info("frames", kind, frame_shape)],
+            [helper.make_tensor_value_info("restored", kind, frame_shape)],
             [onnx.numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -74,7 +88,7 @@ def onnx_from_student(
         producer_name="deblurrt",
     )
     metadata = {
-        CONTRACT_KEY: student_contract(config).to_json(),
+        CONTRACT_KEY: student_contract(config, io).to_json(),
         PROVENANCE_KEY: json.dumps(dict(provenance), sort_keys=True),
         SUMMARY_KEY: json.dumps(_summary(config, graph), sort_keys=True),
     }
@@ -129,8 +143,9 @@ class _Graph:
         return self.add("Add", f"{name}.add", [value, self.conv(f"{name}.conv2", hidden)])
 
 
-def _add_network(graph: _Graph, config: StudentConfig) -> None:
-    folded = _add_fold(graph, config)
+def _add_network(graph: _Graph, config: StudentConfig, folded: str) -> str:
+    """Add all convolutions; takes and gives the folded picture in 0..255."""
+    graph.constant("middle", MIDDLE, np.float32)
     features = graph.conv("head", graph.add("Sub", "centred", [folded, "middle"]), gain_in=1 / 255)
     skips: list[str] = []
     for level, blocks in enumerate(config.encoder_blocks):
@@ -146,13 +161,12 @@ def _add_network(graph: _Graph, config: StudentConfig) -> None:
         for block in range(config.decoder_blocks[level]):
             features = graph.residual_block(f"decoder.{level}.{block}", features)
     correction = graph.conv("tail", features, gain_out=255)
-    _add_unfold(graph, graph.add("Add", "corrected", [folded, correction]))
+    return graph.add("Add", "corrected", [folded, correction])
 
 
 def _add_fold(graph: _Graph, config: StudentConfig) -> str:
     """Pad to the multiple and fold ``unshuffle`` x ``unshuffle`` pixels into channels, as float."""
     fold = config.unshuffle
-    graph.constant("middle", MIDDLE, np.float32)
     graph.constant("multiple", config.multiple, np.int64)
     graph.constant("no_pad", [0, 0, 0, 0, 0], np.int64)
     graph.constant("no_pad_end", [0], np.int64)
@@ -199,3 +213,30 @@ def _add_unfold(graph: _Graph, corrected: str) -> None:
     graph.constant("crop_start", [0, 0], np.int64)
     graph.constant("crop_axes", [1, 2], np.int64)
     graph.add("Slice", "restored", ["unfolded", "crop_start", "size", "crop_axes"])
+
+
+def _add_float_fold(graph: _Graph, config: StudentConfig) -> str:
+    """Fold pixels of a float picture into channels and bring it to 0..255."""
+    fold = config.unshuffle
+    graph.constant("fold", fold, np.int64)
+    graph.constant("fold_1", [fold], np.int64)
+    graph.constant("batch_any", [-1], np.int64)
+    graph.constant("colors", [3], np.int64)
+    graph.constant("folded.channels", [3 * fold * fold], np.int64)
+    graph.add("Shape", "size", ["frames"], start=2, end=4)
+    graph.add("Div", "folded.size", ["size", "fold"])
+    graph.add("Split", "folded.height", ["folded.size"], axis=0, num_outputs=2)
+    graph.nodes[-1].output.append("folded.width")
+    blocks = ["batch_any", "colors", "folded.height", "fold_1", "folded.width", "fold_1"]
+    graph.add("Concat", "blocks.shape", blocks, axis=0)
+    graph.add("Reshape", "blocks", ["frames", "blocks.shape"])
+    graph.add("Transpose", "blocks.channels", ["blocks"], perm=[0, 1, 3, 5, 2, 4])
+    graph.add("Concat", "folded.shape", ["batch_any", "folded.channels", "folded.height", "folded.width"], axis=0)
+    graph.add("Reshape", "folded.unit", ["blocks.channels", "folded.shape"])
+    return graph.add("Mul", "folded", ["folded.unit", graph.constant("peak", 255, np.float32)])
+
+
+def _add_float_unfold(graph: _Graph, config: StudentConfig, corrected: str) -> None:
+    """Bring the picture back to 0..1 and unfold channels into pixels; nothing is clamped."""
+    graph.add("Div", "corrected.unit", [corrected, "peak"])
+    graph.add("DepthToSpace", "restored", ["corrected.unit"], blocksize=config.unshuffle, mode="CRD")
