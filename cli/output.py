@@ -9,8 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..core.artifacts import check_output_place
-from ..core.errors import OutputError
+from ..core.outputs import check_output, write_whole
 
 STDOUT = "-"
 
@@ -23,7 +22,7 @@ def terminal() -> Console:
 def check_json_place(place: str | None) -> None:
     """Refuse a ``--json`` place whose folder is missing; an older result there is replaced."""
     if place and place != STDOUT:
-        check_output_place(Path(place), force=True)
+        check_output(Path(place), force=True)
 
 
 def write_json(place: str | None, values: dict[str, Any]) -> None:
@@ -38,11 +37,4 @@ def write_json(place: str | None, values: dict[str, Any]) -> None:
     if place == STDOUT:
         click.echo(text)
         return
-    path = Path(place)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text + "\n")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path} ({error.strerror}); free space or give another place") from error
+    write_whole(Path(place), f"{text}\n".encode())

@@ -42,10 +42,16 @@ Examples:
     help="Folder with stills, sharp clips, videos or real pairs; may be given several times.",
 )
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--hours", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Length of the run; a resumed one counts what it has trained already.",
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores if not given.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Start of every random choice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
 @click.option("--crops", type=click.IntRange(min=20), default=5000, show_default=True, help="Synthesised crops a kind.")
 def train_command(

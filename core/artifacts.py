@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .contract import FrameContract
-from .errors import ContractError, ModelFileError, OutputError
+from .errors import ContractError, ModelFileError
 from .optional import require
+from .outputs import check_output, write_whole
 from .tensors import TensorSpec
 
 CONTRACT_KEY = "deblurrt.contract"
@@ -69,7 +70,7 @@ def open_onnx(path: Path) -> OnnxFile:
     """Read the header of an ONNX file; nothing of it is run.
 
     Raises:
-        ModelFileError: The file is missing, is no ONNX, or its contract contradicts its tensors.
+        ModelFileError: The file is missing, is no ONNX, or its contract holds an impossible value.
     """
     onnx = require("onnx", purpose="read a model file")
     if not path.is_file():
@@ -117,24 +118,6 @@ def write_onnx(model: Any, path: Path, force: bool = False) -> OnnxFile:
     Raises:
         OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
     """
-    check_output_place(path, force)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(model.SerializeToString(deterministic=True))
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path} ({error.strerror}); free space or give another place") from error
+    check_output(path, force=force)
+    write_whole(path, model.SerializeToString(deterministic=True))
     return open_onnx(path)
-
-
-def check_output_place(path: Path, force: bool) -> None:
-    """Refuse an output that exists already (unless ``force``) or whose folder is missing.
-
-    Raises:
-        OutputError: With the remedy.
-    """
-    if not path.parent.is_dir():
-        raise OutputError(f"no folder {path.parent} for {path.name}; create it first: mkdir -p {path.parent}")
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists already; give another name or --force to replace it")

@@ -90,5 +90,5 @@ class FrameContract:
 
 
 def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
-    if value not in allowed or isinstance(value, bool):
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
         raise ContractError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")

@@ -34,7 +34,9 @@ def check_output(path: Path, *, force: bool, is_folder: bool = False) -> None:
     if path.name in ("", ".."):
         raise OutputError(f"{path} is no name for an output; name a new file or folder inside it")
     if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} of output {path.name} does not exist; create it first")
+        raise OutputError(
+            f"the folder {path.parent} of output {path.name} does not exist; create it first: mkdir -p {path.parent}"
+        )
     if path.exists() and path.is_dir() != is_folder:
         there, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
         raise OutputError(f"{path} is {there} and the output is {wanted}; choose another name")
@@ -56,8 +58,29 @@ def check_still_free(path: Path, *, force: bool) -> None:
         raise OutputError(f"{path} exists already; choose another name or pass --force to replace it")
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """Say what stopped the writing of ``path``; raise it ``from error``."""
-    if error.errno in DISK_FULL:
-        return OutputError(f"disk full while writing {path} ({error.strerror}); free some space and run it again")
-    return OutputError(f"{path} cannot be written ({error.strerror or error}); check the folder and its permissions")
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its place and rename it, so that nobody ever sees half of it.
+
+    Raises:
+        OutputError: The disk is full or the place cannot be written; what was there is untouched.
+    """
+    part = part_of(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+
+
+def output_error(path: Path, error: Exception) -> OutputError:
+    """Say what stopped the writing of ``path``; raise it ``from error``.
+
+    Args:
+        path: Final place of the output.
+        error: Of the operating system or of FFmpeg; both carry ``errno`` and ``strerror``.
+    """
+    reason = getattr(error, "strerror", None) or str(error)
+    if getattr(error, "errno", None) in DISK_FULL:
+        return OutputError(f"disk full while writing {path} ({reason}); free some space and run it again")
+    return OutputError(f"{path} cannot be written ({reason}); check the folder and its permissions")

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from .errors import ContractError, SourceError, UsageError
 from .optional import require
-from .outputs import output_error, part_of
+from .outputs import write_whole
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
 Pixels = NDArray[np.uint8]
+
+#: swscale's BICUBIC, FULL_CHR_H_INT and ACCURATE_RND; PyAV 17 takes the numbers but has no names for them
+ACCURATE_DECODING = 0x4 | 0x2000 | 0x40000
 
 #: signs of FFmpeg's display matrix ``((a, b), (c, d))``: shown x = ax + cy, shown y = bx + dy
 Orientation = tuple[int, int, int, int]
@@ -86,14 +89,7 @@ def write_picture(path: Path, pixels: Pixels) -> None:
         ContractError: ``pixels`` has another type or shape.
         OutputError: The disk is full or the place cannot be written.
     """
-    data = _encode(path, pixels)
-    part = part_of(path)
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise output_error(path, error) from error
+    write_whole(path, _encode(path, pixels))
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
@@ -140,9 +136,8 @@ def _side_data(frame: VideoFrame) -> Any:
 
 
 def _rgb(frame: VideoFrame) -> Pixels:
-    interpolation = require("av.video.reformatter", purpose="read pictures").Interpolation
-    accurate = interpolation.BICUBIC | interpolation.ACCURATE_RND | interpolation.FULL_CHR_H_INT
-    pixels: Pixels = frame.reformat(format="rgb24", interpolation=accurate).to_ndarray()  # type: ignore[assignment]
+    converted = frame.reformat(format="rgb24", interpolation=ACCURATE_DECODING)
+    pixels: Pixels = converted.to_ndarray()  # type: ignore[assignment]
     return pixels
 
 

@@ -33,8 +33,8 @@ class CameraMotion:
     """How a camera turns while the shutter is open; time runs from -0.5 to 0.5.
 
     Attributes:
-        shift_px: Movement of the picture (x, y) over the exposure, pixels.
-        bend_px: Sideways bow of that movement (x, y), pixels at the ends.
+        shift_px: Turn to the right and upwards over the exposure, in pixels of the picture.
+        bend_px: Bow of that movement to the right and upwards, pixels at the ends.
         roll_rad: Rotation about the optical axis over the exposure.
         zoom: Relative change of size over the exposure.
         focal_px: Focal length in pixels; short lenses vary the blur over the picture.

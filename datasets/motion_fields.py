@@ -123,9 +123,7 @@ def _random_square(field: MotionField, side_px: int, rng: np.random.Generator) -
     row = int(rng.integers(0, field.size[0] - side + 1))
     column = int(rng.integers(0, field.size[1] - side + 1))
     window = (slice(row, row + side), slice(column, column + side))
-    return [
-        opencv.enlarge(flow[window].astype(np.float32), (side_px, side_px)) for flow in (field.ahead, field.behind)
-    ]
+    return [opencv.enlarge(flow[window].astype(np.float32), (side_px, side_px)) for flow in (field.ahead, field.behind)]
 
 
 def _turn(flow: Light, quarters: int, flip: int) -> Light:

@@ -11,7 +11,8 @@ their weights and so that every byte of pixel arithmetic is chosen:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,17 +62,16 @@ def onnx_from_student(
         force: Whether an existing file is replaced.
 
     Raises:
-        ModelFileError: ``weights`` are not those of ``config``.
+        ModelFileError: ``weights`` are not those of ``config``, by name or by shape.
         OutputError: The file exists or cannot be written.
     """
     onnx = require("onnx", purpose="write a model file")
+    _check_weights(config, weights)
     graph = _Graph(weights)
     if io == "uint8":
         _add_unfold(graph, _add_network(graph, config, _add_fold(graph, config)))
     else:
         _add_float_unfold(graph, config, _add_network(graph, config, _add_float_fold(graph, config)))
-    if graph.unused():
-        raise ModelFileError(f"the weights hold {graph.unused()} too many; are they of another network?")
     helper = onnx.helper
     kind = onnx.TensorProto.UINT8 if io == "uint8" else onnx.TensorProto.FLOAT
     frame_shape = ["batch", "height", "width", 3] if io == "uint8" else ["batch", 3, "height", "width"]
@@ -97,6 +97,38 @@ def onnx_from_student(
     return write_onnx(model, path, force)
 
 
+def weight_shapes(config: StudentConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a student network's weights, as in its state dict."""
+    widths, folded = config.widths, 3 * config.unshuffle**2
+    convolutions = {"head": (widths[0], folded, 3), "tail": (folded, widths[0], 3)}
+    for side, counts in (("encoder", config.encoder_blocks), ("decoder", config.decoder_blocks)):
+        for level, (width, blocks) in enumerate(zip(widths, counts, strict=False)):
+            names = (f"{side}.{level}.{block}.{part}" for block in range(blocks) for part in ("conv1", "conv2"))
+            convolutions |= dict.fromkeys(names, (width, width, 3))
+    for level, (fine, coarse) in enumerate(pairwise(widths)):
+        convolutions |= {f"down.{level}": (coarse, fine, 3), f"up.{level}": (fine * 4, coarse, 1)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (after, before, kernel) in convolutions.items():
+        shapes |= {f"{name}.weight": (after, before, kernel, kernel), f"{name}.bias": (after,)}
+    return shapes
+
+
+def _check_weights(config: StudentConfig, weights: Weights) -> None:
+    shapes = weight_shapes(config)
+    for problem, names in (("lack", shapes.keys() - weights.keys()), ("have also", weights.keys() - shapes.keys())):
+        if names:
+            raise ModelFileError(f"the weights {problem} {_shortened(names)}; are they of another network?")
+    for name, shape in shapes.items():
+        if weights[name].shape != shape:
+            got = f"{list(weights[name].shape)}, expected {list(shape)}"
+            raise ModelFileError(f"weight {name} is {got}; are the weights of another network?")
+
+
+def _shortened(names: Iterable[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first
+
+
 def _summary(config: StudentConfig, graph: _Graph) -> dict[str, object]:
     operators: dict[str, int] = {}
     for node in graph.nodes:
@@ -115,10 +147,6 @@ class _Graph:
         self.constants: dict[str, NDArray[Any]] = {}
         self._helper = require("onnx", purpose="write a model file").helper
 
-    def unused(self) -> list[str]:
-        """Names of weights no node took."""
-        return sorted(set(self.weights) - set(self.constants))
-
     def constant(self, name: str, values: Sequence[int] | Sequence[float] | float | int, kind: type) -> str:
         self.constants[name] = np.array(values, kind)
         return name
@@ -130,8 +158,6 @@ class _Graph:
     def conv(self, name: str, value: str, stride: int = 1, gain_in: float = 1.0, gain_out: float = 1.0) -> str:
         for part, gain in (("weight", gain_in * gain_out), ("bias", gain_out)):
             key = f"{name}.{part}"
-            if key not in self.weights:
-                raise ModelFileError(f"the weights lack {key}; are they of another network?")
             self.constants[key] = (self.weights[key] * np.float32(gain)).astype(np.float32)
         kernel = self.constants[f"{name}.weight"].shape[-1]
         pads, strides = [kernel // 2] * 4, [stride, stride]

@@ -1,11 +1,10 @@
 """Run networks on pictures, videos and streams.
 
-from deblurrt.runtime import open_session, run
-
-run("blurred.mp4", ["sharper.mp4"])
-
-with open_session("default") as session:
-sharper = session.restore(pixels)   # uint8 [height, width, 3] RGB in and out
+Example:
+    >>> from deblurrt.runtime import open_session, run
+    >>> summary = run("blurred.mp4", ["sharper.mp4"])
+    >>> with open_session("default") as session:
+    ...     sharper = session.restore(pixels)  # uint8 [height, width, 3] RGB in and out
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -85,8 +86,8 @@ class BackendConfig:
 
 #: name -> (module, class); each class is made with (OnnxFile, BackendConfig)
 BACKENDS: dict[str, tuple[str, str]] = {
-    "onnxruntime": ("onnxruntime_backend", "OnnxRuntimeBackend"),
-    "openvino": ("openvino_backend", "OpenVinoBackend"),
+    "onnxruntime": (".onnxruntime_backend", "OnnxRuntimeBackend"),
+    "openvino": (".openvino_backend", "OpenVinoBackend"),
 }
 
 #: picture the candidates are compared on: large enough that the network, not the call, takes the time
@@ -110,40 +111,51 @@ def open_backend(name: str, onnx_file: OnnxFile, config: BackendConfig) -> Backe
     if name not in BACKENDS:
         raise BackendError(f"no backend called {name!r}, expected auto, {', '.join(BACKENDS)}")
     module, attribute = BACKENDS[name]
-    backend_class: Any = getattr(importlib.import_module(f".{module}", __package__), attribute)
+    backend_class: Any = getattr(importlib.import_module(module, __package__), attribute)
     backend: Backend = backend_class(onnx_file, config)
     return backend
 
 
 def _fastest_backend(onnx_file: OnnxFile, config: BackendConfig) -> Backend:
     """Try every candidate on one picture; keep the fastest that agrees with ONNX Runtime in fp32."""
-    reference = open_backend("onnxruntime", onnx_file, replace(config, precision="fp32"))
     if config.provider != "cpu":
-        return reference
+        return open_backend("onnxruntime", onnx_file, config)
+    reference = open_backend("onnxruntime", onnx_file, replace(config, precision="fp32"))
     arrays = {spec.name: check_array(spec) for spec in reference.inputs}
-    expected, best_s = _try(reference, arrays)
-    best = reference
+    expected, reference_s = _try(reference, arrays)
+    # the reference has no bf16: where that is asked for, it is only compared with
+    best, best_s = reference, math.inf if config.precision == "bf16" else reference_s
     for name, candidate_config in _candidates(config):
-        try:
-            backend = open_backend(name, onnx_file, candidate_config)
-            result, seconds = _try(backend, arrays)
-        except MachineError as error:
-            logger.debug("%s is out: %s", name, error)
+        candidate = _agreeing_backend(name, onnx_file, candidate_config, arrays, expected)
+        if candidate is None:
             continue
-        agreement = agreement_db(expected, result)
-        wanted = BF16_AGREEMENT_DB if candidate_config.precision == "bf16" else FP32_AGREEMENT_DB
-        if agreement < wanted:
-            logger.warning(
-                "%s is not used: it differs from ONNX Runtime by %.1f dB, expected %.0f", name, agreement, wanted
-            )
-        if agreement >= wanted and seconds < best_s:
-            best.close()
-            best, best_s = backend, seconds
-        else:
-            backend.close()
-    if best.name == "onnxruntime" and config.precision == "bf16":
+        backend, seconds = candidate
+        if seconds < best_s:
+            backend, best, best_s = best, backend, seconds
+        backend.close()
+    if best is reference and config.precision == "bf16":
+        best.close()
         raise BackendError("no backend computes in bf16 on this machine; use --precision fp32")
     return best
+
+
+def _agreeing_backend(
+    name: str, onnx_file: OnnxFile, config: BackendConfig, arrays: Mapping[str, Array], expected: Array
+) -> tuple[Backend, float] | None:
+    """Open and time a backend; None where it cannot run the model, or gives another result."""
+    try:
+        backend = open_backend(name, onnx_file, config)
+        result, seconds = _try(backend, arrays)
+    except MachineError as error:
+        logger.debug("%s is out: %s", name, error)
+        return None
+    agreement = agreement_db(expected, result)
+    wanted = BF16_AGREEMENT_DB if config.precision == "bf16" else FP32_AGREEMENT_DB
+    if agreement >= wanted:
+        return backend, seconds
+    logger.warning("%s is not used: it agrees with ONNX Runtime to %.1f dB, expected %.0f", name, agreement, wanted)
+    backend.close()
+    return None
 
 
 def _candidates(config: BackendConfig) -> list[tuple[str, BackendConfig]]:
@@ -153,13 +165,20 @@ def _candidates(config: BackendConfig) -> list[tuple[str, BackendConfig]]:
 
 
 def _try(backend: Backend, arrays: Mapping[str, Array]) -> tuple[Array, float]:
-    """Run a few times: a copy of the first output and the fastest time in seconds."""
-    backend.prepare({name: array.shape for name, array in arrays.items()})
-    times = []
-    for _ in range(CHECK_RUNS):
-        started = time.perf_counter()
-        outputs = backend.run(arrays)
-        times.append(time.perf_counter() - started)
+    """Run a few times: a copy of the first output and the fastest time in seconds.
+
+    A backend that fails is closed.
+    """
+    try:
+        backend.prepare({name: array.shape for name, array in arrays.items()})
+        times = []
+        for _ in range(CHECK_RUNS):
+            started = time.perf_counter()
+            outputs = backend.run(arrays)
+            times.append(time.perf_counter() - started)
+    except BaseException:
+        backend.close()
+        raise
     return np.array(outputs[backend.outputs[0].name]), min(times)
 
 
@@ -186,9 +205,14 @@ def smooth_noise(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def agreement_db(expected: Array, result: Array) -> float:
-    """PSNR between two outputs of the same kind, in dB; 100 when they are equal."""
-    if expected.shape != result.shape or not np.isfinite(result.astype(np.float64)).all():
+    """PSNR between two outputs in dB: 100 when they are equal, 0 when they cannot be compared.
+
+    The peak is 255 for bytes; for floats it is 1, or the largest value expected where that is more.
+    """
+    if expected.shape != result.shape or expected.dtype != result.dtype:
         return 0.0
-    peak = 255.0 if expected.dtype == np.uint8 else 1.0
+    if not (np.isfinite(expected).all() and np.isfinite(result).all()):
+        return 0.0
+    peak = 255.0 if expected.dtype == np.uint8 else max(1.0, float(np.abs(expected).max()))
     mse = float(np.mean((expected.astype(np.float64) - result) ** 2))
     return 100.0 if mse == 0 else min(100.0, float(10 * np.log10(peak**2 / mse)))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.errors import MachineError
 from ..core.optional import require
+from ..core.pictures import ACCURATE_DECODING
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -18,8 +20,8 @@ Pixels = NDArray[np.uint8]
 #: from this height on, video that does not say is taken as BT.709 (below it as BT.601)
 HD_HEIGHT_PX = 720
 
-BT709, BT601, BT2020 = 1, 6, 9
-_RGB, _UNKNOWN = 0, 2
+BT709, BT601 = 1, 6
+_RGB = 0
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 #: matrix tag -> swscale's number for it; 5 and 6 are one matrix, 10 differs from 9 only in linear light
@@ -27,6 +29,9 @@ _SWSCALE_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 
 #: formats without chroma, where no matrix applies: grey, grey with alpha, black and white, palette
 _COLORLESS_FORMATS = ("gray", "ya", "mono", "pal")
+
+#: swscale's BICUBIC, FULL_CHR_H_INP and ACCURATE_RND
+_ACCURATE_ENCODING = 0x4 | 0x4000 | 0x40000
 
 #: swscale's slices; more than two only takes cores from the network
 _CONVERSION_THREADS = 2
@@ -86,11 +91,8 @@ class ColorConverter:
 
     def __init__(self) -> None:
         swscale = require("av.video.reformatter", purpose="convert colours")
-        flags = swscale.Interpolation
         self._to_rgb: Any = swscale.VideoReformatter()
         self._from_rgb: Any = swscale.VideoReformatter()
-        self._decoding = flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INT
-        self._encoding = flags.BICUBIC | flags.ACCURATE_RND | flags.FULL_CHR_H_INP
 
     def rgb_from_frame(self, frame: VideoFrame, color: ColorSpec) -> Pixels:
         """Convert a decoded frame to ``uint8 [height, width, 3]``; 10 bits become 8, alpha is dropped.
@@ -98,19 +100,29 @@ class ColorConverter:
         Args:
             frame: As decoded; left as it is.
             color: What ``color_of_frame`` says of it.
+
+        Raises:
+            MachineError: The installed PyAV cannot convert this format or matrix.
         """
         matrix = _SWSCALE_MATRICES.get(color.matrix)
         is_full_range = color.is_full_range or color.matrix == _RGB
-        converted = self._to_rgb.reformat(
-            frame,
-            format="rgb24",
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
-            src_color_range=_FULL_RANGE if is_full_range else _LIMITED_RANGE,
-            dst_color_range=_FULL_RANGE,
-            interpolation=self._decoding,
-            threads=_CONVERSION_THREADS,
-        )
+        av = require("av", purpose="convert colours")
+        try:
+            converted = self._to_rgb.reformat(
+                frame,
+                format="rgb24",
+                src_colorspace=matrix,
+                dst_colorspace=matrix,
+                src_color_range=_FULL_RANGE if is_full_range else _LIMITED_RANGE,
+                dst_color_range=_FULL_RANGE,
+                interpolation=ACCURATE_DECODING,
+                threads=_CONVERSION_THREADS,
+            )
+        except av.FFmpegError as error:
+            raise MachineError(
+                f"PyAV {av.__version__} cannot convert {frame.format.name} with colour matrix {color.matrix} to RGB "
+                f"({error.strerror}); BT.2020 (9) needs version 18: pip install 'av>=18'"
+            ) from error
         pixels: Pixels = converted.to_ndarray()
         if color.matrix == _RGB and not color.is_full_range and frame.format.name.startswith("gray"):
             # swscale takes grey as full range whatever it is told.
@@ -132,7 +144,7 @@ class ColorConverter:
             src_color_range=_FULL_RANGE,
             dst_colorspace=_SWSCALE_MATRICES[color.matrix],
             dst_color_range=_FULL_RANGE if color.is_full_range else _LIMITED_RANGE,
-            interpolation=self._encoding,
+            interpolation=_ACCURATE_ENCODING,
             threads=_CONVERSION_THREADS,
         )
         tag(frame, color)

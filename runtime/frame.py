@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -36,7 +36,7 @@ class Frame:
     epoch: int = 0
     pts: int | None = None
     time_base: Fraction | None = None
-    color: ColorSpec = ColorSpec()
+    color: ColorSpec = field(default_factory=ColorSpec)
     name: str | None = None
 
     @property

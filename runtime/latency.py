@@ -13,7 +13,7 @@ GROWTH = 1.01
 SMALLEST_MS = 1e-3
 BUCKETS = 2220
 
-PERCENTILES = (50.0, 90.0, 99.0)
+PERCENTILES = (50, 90, 99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class LatencyReport:
 
     Attributes:
         count: Frames observed.
-        p50: Median; percentiles are exact to one per cent, None where there are too few frames.
+        p50: Median; percentiles are exact to one per cent or a microsecond, None where there are
+            too few frames.
         p90: 90th percentile.
         p99: 99th percentile.
         max: Slowest, exact.
@@ -75,11 +76,12 @@ class LatencyRecorder:
         return LatencyReport(count, p50, p90, p99, round(slowest, 3))
 
 
-def _percentile(counts: NDArray[np.int64], count: int, percent: float, slowest: float) -> float | None:
+def _percentile(counts: NDArray[np.int64], count: int, percent: int, slowest: float) -> float | None:
     """Trtexec's definition: sorted[n - 1 - floor((1 - p) * n)], to the middle of its bucket."""
-    if count == 0 or (percent > 50 and count * (1 - percent / 100) < 1):
+    slower = count * (100 - percent) // 100  # whole numbers: 1 - 0.9 is less than 0.1 in floats
+    if count == 0 or (percent > 50 and slower < 1):
         return None
-    rank = max(count - 1 - int((1 - percent / 100) * count), 0)
+    rank = max(count - 1 - slower, 0)
     bucket = int(np.searchsorted(np.cumsum(counts), rank + 1))
     middle: float = SMALLEST_MS * GROWTH ** (bucket + 0.5)
     return round(min(middle, slowest), 3)

@@ -66,7 +66,7 @@ class OnnxRuntimeBackend:
         """Run once on zeros of these shapes and keep the result buffers."""
         if dict(shapes) == self._shapes:
             return
-        self._results = {}
+        self._shapes, self._results = {}, {}
         zeros = {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs}
         results = self._call(self._session.run, [spec.name for spec in self.outputs], zeros)
         # run() allocates its outputs anew; bound to these buffers it writes where they lie
@@ -78,8 +78,10 @@ class OnnxRuntimeBackend:
         check_inputs(self.inputs, arrays)
         self.prepare({name: array.shape for name, array in arrays.items()})
         binding = self._session.io_binding()
-        for name, array in arrays.items():
-            _bind(binding.bind_input, name, np.ascontiguousarray(array))
+        # a binding keeps addresses only: copies made here have to live until the run is over
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        for name, array in contiguous.items():
+            _bind(binding.bind_input, name, array)
         for name, result in self._results.items():
             _bind(binding.bind_output, name, result)
         self._call(self._session.run_with_iobinding, binding)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from .latency import LatencyRecorder
 from .session import Session
 from .sinks import Sink
 from .sources import Source
+
+logger = logging.getLogger(__name__)
 
 #: frames waiting between two stages; more only costs memory
 QUEUE_FRAMES = 4
@@ -90,8 +94,8 @@ class Pipeline:
                 outputs are whole and in place.
             DeblurrtError: Of the stage that failed; no output is left.
         """
-        stages = [self._decode, self._restore]
-        stages += [lambda index=index: self._write(index) for index in range(len(self._sinks))]  # type: ignore[misc]
+        stages: list[Callable[[], None]] = [self._decode, self._restore]
+        stages += [partial(self._write, index) for index in range(len(self._sinks))]
         threads = [threading.Thread(target=self._guarded, args=(stage,), daemon=True) for stage in stages]
         self.counts.started_s = time.perf_counter()
         for thread in threads:
@@ -205,17 +209,17 @@ class Pipeline:
             self._sink_errors[index] = error
             is_last = len(self._sink_errors) == len(self._sinks)
         self._restored[index].cut()
-        self._sinks[index].abort()
+        clean_up(self._sinks[index].abort)
         if is_last:
             raise error
 
     def _finish(self) -> None:
         """Release the source and, after a failure, what the sinks wrote."""
         self.counts.ended_s = time.perf_counter()
-        self._source.close()
         if self._error is not None:
             for sink in self._sinks:
-                sink.abort()
+                clean_up(sink.abort)
+        clean_up(self._source.close)
 
     def _raise_failure(self) -> None:
         if self._error is not None:
@@ -225,6 +229,14 @@ class Pipeline:
             raise IncompleteError(f"{self._sinks[index].path} was given up: {error}") from error
         if self._incomplete is not None:
             raise self._incomplete
+
+
+def clean_up(release: Callable[[], None]) -> None:
+    """Call ``release``; where it fails that is logged, so that the error that came first is not hidden."""
+    try:
+        release()
+    except Exception as error:  # sources and sinks may be anybody's
+        logger.warning("cleaning up failed: %s", error)
 
 
 def _neighbour(other: Frame | None, frame: Frame) -> Pixels | None:

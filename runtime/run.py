@@ -9,8 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import IncompleteError
-from .pipeline import Counts, Pipeline
+from ..core.errors import IncompleteError, UsageError
+from .pipeline import Counts, Pipeline, clean_up
 from .session import Session, SessionConfig, open_session
 from .sinks import Sink, open_sink
 from .sources import Source, SourceInfo, open_source
@@ -114,11 +114,14 @@ def run(
         The account; where input was truncated its ``incomplete`` says so and outputs are kept.
 
     Raises:
+        UsageError: There is no sink, or ``side_by_side`` with a model that enlarges.
         SourceError: The source cannot be read at all.
         OutputError: An output exists, its folder is missing or the disk is full.
         ModelFileError: There is no such model, or it does not fit.
         MachineError: No backend can run it here.
     """
+    if not sinks:
+        raise UsageError("no output is named; give the path of at least one")
     config = config or RunConfig()
     opened = source if not isinstance(source, (str, Path)) else open_source(source)
     places: list[Sink] = []
@@ -129,9 +132,9 @@ def run(
             session.warm_up(opened.info.size)
             return _run(opened, session, places, config, on_progress, stop)
     finally:
-        opened.close()
+        clean_up(opened.close)
         for place in places:
-            place.abort()
+            clean_up(place.abort)
 
 
 def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction | None, force: bool) -> Sink:

@@ -137,16 +137,19 @@ def check_graph(
     """
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelFileError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs, expected one of each")
-    is_bytes = contract.io == "uint8"
-    axes = 4 + (is_bytes and contract.window == 3)
-    colors = 3 if is_bytes else 3 * contract.window
-    for spec, channels in ((inputs[0], colors), (outputs[0], 3)):
-        wanted_axes = axes if spec is inputs[0] else 4
-        channel_axis = -1 if is_bytes else 1
-        found = spec.shape[channel_axis] if len(spec.shape) == wanted_axes else None
-        if spec.dtype != ("uint8" if is_bytes else "float32") or found != channels:
-            form = "uint8[batch, height, width, 3]" if is_bytes else f"float32[batch, {channels}, height, width]"
-            raise ModelFileError(f"{name}: {spec.name!r} is {spec.describe()}, frames need {form}")
+    for spec, window in ((inputs[0], contract.window), (outputs[0], 1)):
+        wanted = _wanted_spec(spec.name, contract.io, window)
+        axes = zip(spec.shape, wanted.shape, strict=False)
+        is_fit = spec.dtype == wanted.dtype and len(spec.shape) == len(wanted.shape)
+        if not is_fit or any(isinstance(length, int) and found != length for found, length in axes):
+            raise ModelFileError(f"{name}: {spec.name!r} is {spec.describe()}, frames need {wanted.describe()}")
+
+
+def _wanted_spec(name: str, io: str, window: int) -> TensorSpec:
+    """Say what a tensor of ``window`` frames looks like; its named axes may have any length."""
+    if io == "float":
+        return TensorSpec(name, "float32", ("batch", 3 * window, "height", "width"))
+    return TensorSpec(name, "uint8", ("batch", *([window] if window > 1 else []), "height", "width", 3))
 
 
 def _check_picture(pixels: Pixels, shape: tuple[int, ...]) -> None:
@@ -190,5 +193,5 @@ def finish(restored: Array, contract: FrameContract, size: tuple[int, int]) -> P
     if contract.io == "uint8":
         return np.array(picture)
     gain = np.float32(255 if contract.range == "0..1" else 1)
-    rounded: Pixels = np.rint(np.clip(picture * gain, 0, 255)).astype(np.uint8)
+    rounded: Pixels = np.rint(np.clip(picture * gain, 0, 255)).astype(np.uint8, order="C")
     return rounded

@@ -45,5 +45,5 @@ def find_model(model: str | Path) -> Path:
     if path.is_file():
         return path
     looks_like_file = path.suffix or path.parent != Path()
-    what = f"no model file at {path}" if looks_like_file else f"no model called {model!r}"
+    what = f"no model file at {path}" if looks_like_file else f"no model called {str(model)!r}"
     raise ModelFileError(f"{what}; the shipped ones are {', '.join(SHIPPED)}, or give the path of an ONNX file")

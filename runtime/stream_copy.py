@@ -54,15 +54,13 @@ class StreamCopy:
         """Average frames per second of the source's video."""
         return frame_rate_of(self._video)
 
-    def pixel_aspect(self, *, is_portrait: bool) -> Fraction | None:
-        """Width over height of one pixel, None where square or unknown.
+    def pixel_aspect(self, *, is_portrait: bool) -> Fraction:
+        """Width over height of one pixel, 1 where unknown.
 
         Args:
             is_portrait: Whether the new video is higher than wide; a source that is not was turned.
         """
-        aspect = self._video.codec_context.sample_aspect_ratio
-        if not aspect or aspect == 1:
-            return None
+        aspect = self._video.codec_context.sample_aspect_ratio or Fraction(1)
         was_portrait = self._video.codec_context.height > self._video.codec_context.width
         return 1 / aspect if was_portrait != is_portrait else aspect
 
@@ -136,9 +134,9 @@ class StreamCopy:
     def _read(self) -> Iterator[Packet[Stream]]:
         try:
             for packet in self._input.demux():
-                if packet.stream is self._video or packet.stream.index in self._targets:
-                    if packet.pts is not None or packet.dts is not None:
-                        yield packet
+                is_wanted = packet.stream is self._video or packet.stream.index in self._targets
+                if is_wanted and (packet.pts is not None or packet.dts is not None):
+                    yield packet
         except self._ffmpeg_error as error:
             self.read_error = str(error)
 

@@ -45,7 +45,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Take one step from the gradients at hand; ``closure`` is not used."""
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -197,22 +197,31 @@ def _synthesise(
     shape = (total, 2, config.side_px, config.side_px, 3)
     crops = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     photographs = [*material.stills, *(frame for clip in material.clips for frame in clip)]
-    starts = range(0, total, CHUNK)
+    spans = [(start, min(CHUNK, total - start)) for start in range(0, total, CHUNK)]
+    make = partial(_chunk, kind, photographs, folder, config)
+    done = 0
+    for start, made in _in_workers(make, spans, workers):
+        crops[start : start + len(made)] = made
+        done += len(made)
+        progress(kind, done, total)
+    crops.flush()
+    part.replace(path)
+
+
+def _in_workers(
+    make: Callable[[int, int], Crops], spans: list[tuple[int, int]], workers: int
+) -> Iterator[tuple[int, Crops]]:
+    """Yield each span's start and crops as they get ready; one worker is this process itself."""
+    if workers == 1 or len(spans) == 1:
+        for start, count in spans:
+            yield start, make(start, count)
+        return
     # spawned, not forked: OpenCV's threads of this process do not survive a fork and lock the child
     spawn = get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, initializer=opencv.use_threads, initargs=(1,)) as pool:
-        jobs = {
-            pool.submit(_chunk, kind, photographs, folder, config, start, min(CHUNK, total - start)): start
-            for start in starts
-        }
-        done = 0
+        jobs = {pool.submit(make, start, count): start for start, count in spans}
         for job in as_completed(jobs):
-            made = job.result()
-            crops[jobs[job] : jobs[job] + len(made)] = made
-            done += len(made)
-            progress(kind, done, total)
-    crops.flush()
-    part.replace(path)
+            yield jobs[job], job.result()
 
 
 def _chunk(kind: str, photographs: list[Path], folder: Path, config: PoolConfig, start: int, count: int) -> Crops:

@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..core.errors import InputError, QualityError
 from ..models.student import Student
 from .batches import CropPool
 from .muon import Muon
 from .recipe import Recipe
-
-Pixels = NDArray[np.uint8]
+from .validation import Validation, gain_db
 
 CHARBONNIER = 1e-3
 #: a single step longer than this was a pause of the machine and does not count as training time
@@ -31,8 +29,6 @@ SAVE_S = 120.0
 #: after so many steps a network that leaves its input as it is will never learn
 DEAD_STEPS = 1500
 DEAD_RATIO = 0.9995
-#: below one grey level in a whole 4K picture: two equal pictures count as this far apart
-SMALLEST_MSE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +73,6 @@ class Status:
     gain_db: dict[str, float]
 
 
-#: name, blurred, sharp
-Validation = list[tuple[str, Pixels, Pixels]]
-
-
 class Trainer:
     """Trains one student network.
 
@@ -97,7 +89,8 @@ class Trainer:
         self.model = Student(config.recipe.model).to(self.device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = torch.optim.swa_utils.AveragedModel(
-            self.model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.recipe.ema)  # type: ignore[no-untyped-call]
+            self.model,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.recipe.ema),  # type: ignore[no-untyped-call]
         )
         kernels = [parameter for parameter in self.model.parameters() if parameter.ndim > 1]
         biases = [parameter for parameter in self.model.parameters() if parameter.ndim == 1]
@@ -207,13 +200,11 @@ class Trainer:
         window.add(restored.detach(), sharp, blurred, kinds)
 
     def _report(self, window: _Window, report: Callable[[Status], None]) -> None:
-        status = Status(
-            self._step, self._progress, window.ratios(), window.correction(), self._pixels, self._gain_db
-        )
+        status = Status(self._step, self._progress, window.ratios(), window.correction(), self._pixels, self._gain_db)
+        line: dict[str, object] = {"step": status.step, "elapsed_s": round(self._elapsed_s), "pixels": status.pixels}
+        line |= {"ratio": status.ratio, "correction": status.correction, "gain_db": status.gain_db}
         with (self.config.folder / "log.jsonl").open("a") as log:
-            line = {"step": status.step, "elapsed_s": round(self._elapsed_s), "pixels": status.pixels}
-            log.write(json.dumps(line | {"ratio": status.ratio, "correction": status.correction}
-                                 | {"gain_db": status.gain_db}) + "\n")
+            log.write(json.dumps(line) + "\n")
         self._refuse_dead_run(window)
         report(status)
 
@@ -291,18 +282,3 @@ def charbonnier(restored: Tensor, sharp: Tensor, blurred: Tensor) -> Tensor:
     error = torch.sqrt((restored - sharp) ** 2 + CHARBONNIER**2).mean(dim=(1, 2, 3))
     input_error = (blurred - sharp).abs().mean(dim=(1, 2, 3))
     return (error * torch.sqrt(0.03 / (input_error + 0.005))).mean()
-
-
-def gain_db(network: Student, blurred: Pixels, sharp: Pixels) -> float:
-    """PSNR of the restored 8-bit picture minus that of the blurred one, dB."""
-    device = next(network.parameters()).device
-    tensor = torch.from_numpy(blurred).permute(2, 0, 1)[None].to(device).float() / 255
-    height, width = tensor.shape[2:]
-    multiple = network.config.multiple
-    padded = functional.pad(tensor, (0, -width % multiple, 0, -height % multiple), mode="reflect")
-    padded = padded.contiguous(memory_format=torch.channels_last)
-    restored = network(padded)[0, :, :height, :width].clamp(0, 1).mul(255).round()
-    truth = torch.from_numpy(sharp).permute(2, 0, 1).to(device).float()
-    before = max(float(((tensor[0] * 255 - truth) ** 2).mean()), SMALLEST_MSE)
-    after = max(float(((restored - truth) ** 2).mean()), SMALLEST_MSE)
-    return round(float(10 * np.log10(before / after)), 4)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import ModelFileError
 from ..core.optional import require
+from ..core.outputs import write_whole
 from .recipe import RECIPES, Recipe
 
 Weights = dict[str, NDArray[np.float32]]
@@ -28,9 +29,7 @@ def save_weights(weights: Weights, recipe: Recipe, trained: dict[str, object], p
     """
     numpy_form = require("safetensors.numpy", purpose="write weights")
     header = {"recipe": recipe.name, "model": json.dumps(asdict(recipe.model)), "trained": json.dumps(trained)}
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(numpy_form.save({name: np.ascontiguousarray(array) for name, array in weights.items()}, header))
-    part.replace(path)
+    write_whole(path, numpy_form.save({name: np.ascontiguousarray(array) for name, array in weights.items()}, header))
 
 
 def load_weights(path: Path) -> tuple[Weights, Recipe, dict[str, object]]:

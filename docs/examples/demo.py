@@ -120,7 +120,7 @@ def demo(source: Path | None, folder: Path, model: str) -> None:
     panels = {"before": frame_of(clip, shown), "after": frame_of(output, shown)}
     if truth:
         panels["truth"] = truth[shown]
-    write_picture(folder / "comparison.png", comparison(panels), force=True)
+    write_picture(folder / "comparison.png", comparison(panels))
     (folder / "summary.json").write_text(json.dumps(values, indent=2) + "\n")
     click.echo(json.dumps(values, indent=2))
     for name in (output.name, "comparison.png", "summary.json"):

@@ -1,0 +1,206 @@
+"""``deblurrt run`` as a user meets it: results, and one line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from deblurrt.core.contract import FrameContract
+from deblurrt.core.pictures import read_picture, write_picture
+
+from .conftest import FRAMES, SIZE
+
+Deblurrt = Callable[..., int]
+RUN = ("run", "--backend", "onnxruntime", "--threads", "1", "--model", "identity")
+
+
+def _one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The error line on standard error; there must be just one, and no traceback."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def _frames(path: Path) -> list[tuple[int, int]]:
+    with av.open(str(path)) as container:
+        return [(frame.height, frame.width) for frame in container.decode(video=0)]
+
+
+def test_every_frame_comes_out(deblurrt: Deblurrt, clip: Path, tmp_path: Path) -> None:
+    assert deblurrt(*RUN, clip, tmp_path / "out.mp4") == 0
+    assert _frames(tmp_path / "out.mp4") == [SIZE] * FRAMES
+
+
+def test_json_goes_to_standard_output_alone(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert deblurrt(*RUN, clip, output, "--json", "-") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["captured"], result["emitted"], result["states"]) == (
+        FRAMES,
+        {str(output): FRAMES},
+        {"deblurred": FRAMES},
+    )
+    assert set(result["latency_ms"]) == {"count", "p50", "p90", "p99", "max"}
+
+
+def test_side_by_side_is_twice_as_wide(deblurrt: Deblurrt, clip: Path, tmp_path: Path) -> None:
+    assert deblurrt(*RUN, clip, tmp_path / "out.mkv", "--side-by-side") == 0
+    assert _frames(tmp_path / "out.mkv") == [(SIZE[0], 2 * SIZE[1])] * FRAMES
+
+
+def test_folder_of_pictures_comes_out_exact(deblurrt: Deblurrt, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pictures = [np.random.default_rng(index).integers(0, 256, (17, 23, 3), dtype=np.uint8) for index in range(3)]
+    for index, picture in enumerate(pictures):
+        write_picture(tmp_path / "in" / f"{index:08d}.png", picture)
+    assert deblurrt(*RUN, tmp_path / "in", tmp_path / "out") == 0
+    restored = [read_picture(path) for path in sorted((tmp_path / "out").iterdir())]
+    assert [bool((after == before).all()) for after, before in zip(restored, pictures, strict=True)] == [True] * 3
+
+
+@pytest.mark.parametrize("model", ["default", "fast"])
+@pytest.mark.parametrize("size", [(1, 1), (15, 33), (49, 64)])
+def test_odd_sizes_come_out_exact(model: str, size: tuple[int, int], deblurrt: Deblurrt, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in.png", np.full((*size, 3), 90, np.uint8))
+    options = ("run", "--model", model, "--backend", "onnxruntime", "--threads", "1")
+    assert deblurrt(*options, tmp_path / "in.png", tmp_path / "out.png") == 0
+    assert read_picture(tmp_path / "out.png").shape == (*size, 3)
+
+
+def test_missing_source_is_one_line(deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deblurrt(*RUN, tmp_path / "none.mp4", tmp_path / "out.mp4") == 6
+    assert "none.mp4" in _one_line(capsys)
+
+
+def test_text_named_mp4_is_one_line(deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.mp4").write_text("this is no video\n" * 100)
+    assert deblurrt(*RUN, tmp_path / "text.mp4", tmp_path / "out.mp4") == 6
+    assert "text.mp4" in _one_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.mp4"]
+
+
+def test_video_without_frames_is_one_line(
+    deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert deblurrt(*RUN, tmp_path / "empty.mp4", tmp_path / "out.mp4") == 6
+    assert "empty.mp4" in _one_line(capsys)
+
+
+def test_truncated_video_delivers_what_is_readable(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = tmp_path / "whole.mkv"
+    assert deblurrt(*RUN, clip, whole) == 0
+    capsys.readouterr()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 9 // 10])
+    output = tmp_path / "out.mp4"
+    assert deblurrt(*RUN, cut, output) == 8
+    assert str(output) in _one_line(capsys)
+    assert 0 < len(_frames(output)) < FRAMES
+
+
+def test_missing_output_folder_is_one_line(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt(*RUN, clip, tmp_path / "none" / "out.mp4") == 7
+    assert "mkdir" in _one_line(capsys)
+
+
+def test_existing_output_is_kept_without_force(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_text("mine")
+    assert deblurrt(*RUN, clip, output) == 7
+    assert "--force" in _one_line(capsys)
+    assert output.read_text() == "mine"
+    assert deblurrt(*RUN, clip, output, "--force") == 0
+    assert len(_frames(output)) == FRAMES
+
+
+def test_source_is_never_an_output(deblurrt: Deblurrt, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = clip.read_bytes()
+    assert deblurrt(*RUN, clip, clip, "--force") == 2
+    assert "source" in _one_line(capsys)
+    assert clip.read_bytes() == before
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, clip: Path) -> None:
+    """A child with a file size limit stands for the full disk; SIGXFSZ ignored, writing then fails."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000));"
+        "from deblurrt.cli.main import main; sys.argv[0] = 'deblurrt'; main()"
+    )
+    output = tmp_path / "out.mp4"
+    command = [sys.executable, "-c", code, *RUN, str(clip), str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 7
+    assert "Traceback" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if "error: " in line and str(output) in line]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_file_that_is_no_model_is_one_line(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model" * 50)
+    assert deblurrt(*RUN[:-1], tmp_path / "model.onnx", clip, tmp_path / "out.mp4") == 6
+    assert "not an ONNX model" in _one_line(capsys)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_unknown_model_names_the_shipped_ones(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt(*RUN[:-1], "sharpest", clip, tmp_path / "out.mp4") == 6
+    assert "default, fast, identity" in _one_line(capsys)
+
+
+def test_model_for_another_number_of_channels_is_one_line(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape: list[str | int | None] = ["batch", "height", "width", 1]
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name in ("frames", "restored")]
+    graph = helper.make_graph([helper.make_node("Identity", ["frames"], ["restored"])], "grey", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {"deblurrt.contract": FrameContract().to_json()})
+    onnx.save(model, str(tmp_path / "grey.onnx"))
+    assert deblurrt(*RUN[:-1], tmp_path / "grey.onnx", clip, tmp_path / "out.mp4") == 6
+    line = _one_line(capsys)
+    assert "'width', 1]" in line
+    assert "'width', 3]" in line
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_leaves_a_playable_file(number: int, code: int, clip: Path, tmp_path: Path) -> None:
+    """The child signals itself once three frames are written, so that nothing depends on speed."""
+    script = (
+        "import os, sys; from deblurrt.cli.main import main; from deblurrt.runtime import video_sink\n"
+        "write, seen = video_sink.VideoFileSink.write, []\n"
+        "def counted(self, frame):\n"
+        "    write(self, frame); seen.append(1)\n"
+        f"    if len(seen) == 3: os.kill(os.getpid(), {int(number)})\n"
+        "video_sink.VideoFileSink.write = counted; sys.argv[0] = 'deblurrt'; main()\n"
+    )
+    output = tmp_path / "out.mp4"
+    command = [sys.executable, "-c", script, *RUN, str(clip), str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=dict(os.environ))
+    assert done.returncode == code, done.stderr
+    assert 3 <= len(_frames(output)) <= FRAMES
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deblurrt.core.artifacts import open_onnx
+from deblurrt.core.errors import BackendError, MissingExtraError
+from deblurrt.core.optional import require
+from deblurrt.runtime.backend import BackendConfig
+from deblurrt.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from deblurrt.runtime.shipped_models import find_model
+from tests.tiny_graphs import write_identity
+
+onnxruntime = require("onnxruntime", purpose="compare with it")
+
+IDENTITY = open_onnx(find_model("identity"))
+
+
+def test_unknown_provider_is_refused_with_the_ones_there_are() -> None:
+    with pytest.raises(BackendError) as caught:
+        OnnxRuntimeBackend(IDENTITY, BackendConfig(provider="npu"))
+    names = (name.removesuffix("ExecutionProvider").lower() for name in onnxruntime.get_available_providers())
+    assert str(caught.value).startswith(
+        f"this onnxruntime has no provider 'npu', it has {', '.join(sorted(names))}; other providers come with"
+    )
+
+
+def test_description_names_version_and_provider() -> None:
+    backend = OnnxRuntimeBackend(IDENTITY, BackendConfig(threads=1, provider="cpu"))
+    assert backend.description == f"ONNX Runtime {onnxruntime.__version__} cpu fp32, 1 threads"
+    backend.close()
+
+
+def test_bf16_is_refused_with_the_backend_that_has_it() -> None:
+    with pytest.raises(BackendError, match="no bf16 arithmetic on the CPU; use --backend openvino"):
+        OnnxRuntimeBackend(IDENTITY, BackendConfig("bf16"))
+
+
+def test_result_lies_in_the_same_memory_while_the_size_stays() -> None:
+    backend = OnnxRuntimeBackend(IDENTITY, BackendConfig(threads=1))
+    frames = np.zeros((1, 4, 4, 3), np.uint8)
+    first = backend.run({"frames": frames})["restored"]
+    second = backend.run({"frames": frames + np.uint8(1)})["restored"]
+    assert np.shares_memory(first, second)
+    assert np.all(first == 1)
+    backend.close()
+
+
+def test_file_gone_since_it_was_opened_is_a_backend_error(tmp_path: Path) -> None:
+    onnx_file = open_onnx(write_identity(tmp_path / "gone.onnx"))
+    onnx_file.path.unlink()
+    with pytest.raises(BackendError, match=r"ONNX Runtime cannot load gone\.onnx"):
+        OnnxRuntimeBackend(onnx_file, BackendConfig(threads=1))
+
+
+def test_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match="onnxruntime is needed to run a model and is not installed"):
+        OnnxRuntimeBackend(IDENTITY, BackendConfig())
