@@ -12,9 +12,9 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.errors import IncompleteError, UsageError
+from ..runtime.job import Progress as OnProgress
+from ..runtime.job import RunConfig, RunSummary, run
 from ..runtime.pipeline import Counts
-from ..runtime.run import Progress as OnProgress
-from ..runtime.run import RunConfig, RunSummary, run
 from ..runtime.shipped_models import SHIPPED
 from ..runtime.sources import SourceInfo
 from .options import backend_options, json_option, session_config

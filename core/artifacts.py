@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +50,8 @@ class OnnxFile:
 
     def sha256(self) -> str:
         """Hash the file; reads it whole."""
+        import hashlib  # 4 ms that reading a header does not need
+
         digest = hashlib.sha256()
         with self.path.open("rb") as file:
             while block := file.read(HASH_BLOCK_BYTES):

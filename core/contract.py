@@ -63,6 +63,8 @@ class FrameContract:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ContractError(f"{name} is {value!r}, expected a whole number of pixels from 1")
+        if self.pad == "none" and self.multiple > 1:
+            raise ContractError(f"pad is 'none' with a multiple of {self.multiple}, expected 'reflect'")
         if self.halo_px not in ("global", "width") and (type(self.halo_px) is not int or self.halo_px < 0):
             raise ContractError(f"halo_px is {self.halo_px!r}, expected pixels from 0, 'global' or 'width'")
 

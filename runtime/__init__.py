@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from .backend import BACKENDS, Backend, BackendConfig
 from .frame import Frame
+from .job import RunConfig, RunSummary, run
 from .latency import LatencyReport
 from .pipeline import Pipeline
-from .run import RunConfig, RunSummary, run
 from .session import Session, SessionConfig, open_session
 from .shipped_models import SHIPPED
 from .sinks import Sink, open_sink

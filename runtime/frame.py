@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .color import ColorSpec
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Pixels = NDArray[np.uint8]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..core.errors import UsageError
 from ..core.pictures import PICTURE_SUFFIXES
 from .frame import Frame
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _VIDEO = (".video_sink", "open_video_file")
 _PICTURE = (".picture_folder", "open_picture_file")

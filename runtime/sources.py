@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..core.errors import SourceError
 from ..core.pictures import is_picture
 from .frame import Frame
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 #: kind of source -> (module, attribute); the attribute is called with the path
 SOURCES: dict[str, tuple[str, str]] = {

@@ -10,11 +10,11 @@ from ..models.student_config import STUDENT_M, STUDENT_S, STUDENT_XS, StudentCon
 Shares = dict[str, tuple[float, float]]
 
 DEFAULT_SHARES: Shares = {
-    "real": (0.14, 0.22),
-    "averaged": (0.12, 0.18),
-    "field": (0.20, 0.30),
-    "camera": (0.20, 0.16),
-    "straight": (0.28, 0.07),
+    "real": (0.14, 0.32),
+    "averaged": (0.12, 0.26),
+    "field": (0.20, 0.15),
+    "camera": (0.20, 0.12),
+    "straight": (0.28, 0.08),
     "sharp": (0.06, 0.07),
 }
 

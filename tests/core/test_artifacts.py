@@ -134,7 +134,7 @@ def test_existing_file_is_kept_unless_forced(model: Any, tmp_path: Path) -> None
 
 
 def test_missing_folder_is_refused_with_the_remedy(model: Any, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=f"no folder {tmp_path}/none .* mkdir -p {tmp_path}/none"):
+    with pytest.raises(OutputError, match=f"the folder {tmp_path}/none of .* mkdir -p {tmp_path}/none$"):
         write_onnx(model, tmp_path / "none" / "model.onnx")
 
 

@@ -12,6 +12,7 @@ import pytest
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import BackendError, IncompleteError, OutputError, UsageError
 from deblurrt.core.tensors import Array
+from deblurrt.runtime import pipeline as pipeline_module
 from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.pipeline import QUEUE_FRAMES, Counts, Pipeline
 from deblurrt.runtime.session import Session
@@ -21,6 +22,8 @@ from tests.fakes import WINDOWS, FakeBackend, KeptSink, ListSource, fake_session
 SOON_S = 1.0
 #: far more than any step takes; a test that waits this long has failed
 PATIENCE_S = 10.0
+#: more than pass until a request to stop is noticed
+MANY_FRAMES = 100_000
 #: two full queues, and one frame in the hands of each of decoder, network and sink
 MOST_FRAMES_INSIDE = 2 * QUEUE_FRAMES + 3
 
@@ -183,6 +186,26 @@ def test_error_while_everybody_waits_ends_everybody() -> None:
         Pipeline(ListSource(frames()), fake_session(compute), [KeptSink()]).run()
 
 
+def test_error_reaches_the_caller_though_the_source_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "JOIN_S", 0.05)
+    reader: list[threading.Thread] = []
+    goes_on = threading.Event()
+
+    def frames() -> Iterator[Frame]:
+        reader.append(threading.current_thread())
+        yield plain_frame(0)
+        goes_on.wait(PATIENCE_S)
+
+    source, sink = ListSource(frames()), KeptSink(on_write=raiser(SINK_ERROR, at=0))
+    started = time.perf_counter()
+    with pytest.raises(OutputError):
+        Pipeline(source, fake_session(), [sink]).run()
+    assert time.perf_counter() - started < SOON_S
+    assert (sink.end, source.is_closed) == ("aborted", True)
+    goes_on.set()
+    reader[0].join(PATIENCE_S)
+
+
 def test_incomplete_input_is_told_after_whole_outputs() -> None:
     error = IncompleteError("cut off after 5 frames")
     source, sink = ListSource(plain_frames(5), error), KeptSink()
@@ -233,8 +256,8 @@ def test_stop_ends_with_whole_outputs_of_fewer_frames() -> None:
     def frames() -> Iterator[Frame]:
         for seq in range(10):
             yield plain_frame(seq)
-        is_asked.wait(PATIENCE_S)
-        yield from map(plain_frame, itertools.count(10))
+        assert is_asked.wait(PATIENCE_S)
+        yield from map(plain_frame, range(10, MANY_FRAMES))
 
     def ask(frame: Frame) -> None:
         if frame.seq == 4:
@@ -246,7 +269,7 @@ def test_stop_ends_with_whole_outputs_of_fewer_frames() -> None:
     pipeline.run(stop=stop)
     assert sink.end == "closed"
     assert numbers(sink) == list(range(len(sink.frames)))
-    assert 5 <= len(sink.frames) == pipeline.counts.deblurred <= pipeline.counts.captured
+    assert 5 <= len(sink.frames) == pipeline.counts.deblurred <= pipeline.counts.captured < MANY_FRAMES
 
 
 def test_interrupt_of_the_caller_aborts_the_outputs() -> None:

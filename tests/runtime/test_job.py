@@ -21,6 +21,8 @@ from tests.tiny_graphs import write_identity
 
 #: far more than any step takes; a test that waits this long has failed
 PATIENCE_S = 10.0
+#: more than pass until a request to stop is noticed
+MANY_FRAMES = 100_000
 
 IDENTITY = SessionConfig("identity", "onnxruntime", BackendConfig(threads=1))
 CONFIG = RunConfig(IDENTITY)
@@ -85,11 +87,12 @@ def test_stopped_run_says_so() -> None:
     def frames() -> Iterator[Frame]:
         yield plain_frame(0)
         assert stop.wait(PATIENCE_S)
-        yield from map(plain_frame, itertools.count(1))
+        yield from map(plain_frame, range(1, MANY_FRAMES))
 
     sink = KeptSink(on_write=lambda frame: stop.set())
     summary = run(ListSource(frames()), [sink], CONFIG, stop=stop)
     assert summary.was_stopped
+    assert summary.captured < MANY_FRAMES
     assert sink.end == "closed"
 
 
@@ -199,3 +202,9 @@ def test_model_may_be_a_file(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "mine.onnx", FrameContract(halo_px=0))
     session = SessionConfig(path, "onnxruntime", BackendConfig(threads=1))
     assert run(ListSource(plain_frames(1)), [KeptSink()], RunConfig(session)).model == "mine.onnx"
+
+
+def test_output_named_twice_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="named twice"):
+        run(tmp_path / "none.mp4", [tmp_path / "a.mp4", tmp_path / "a.mp4"])
+    assert list(tmp_path.iterdir()) == []

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import IncompleteError, UsageError
 from .pipeline import Counts, Pipeline, clean_up
 from .session import Session, SessionConfig, open_session
 from .sinks import Sink, open_sink
 from .sources import Source, SourceInfo, open_source
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def run(
         The account; where input was truncated its ``incomplete`` says so and outputs are kept.
 
     Raises:
-        UsageError: There is no sink, or ``side_by_side`` with a model that enlarges.
+        UsageError: There is no sink, one is named twice, or ``side_by_side`` with a model that enlarges.
         SourceError: The source cannot be read at all.
         OutputError: An output exists, its folder is missing or the disk is full.
         ModelFileError: There is no such model, or it does not fit.
@@ -122,6 +124,9 @@ def run(
     """
     if not sinks:
         raise UsageError("no output is named; give the path of at least one")
+    places_named = [str(sink) for sink in sinks if isinstance(sink, (str, Path))]
+    if len(set(places_named)) < len(places_named):
+        raise UsageError("an output is named twice; give every output a name of its own")
     config = config or RunConfig()
     opened = source if not isinstance(source, (str, Path)) else open_source(source)
     places: list[Sink] = []
@@ -142,6 +147,12 @@ def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction |
         return sink
     copy_from = Path(source) if isinstance(source, (str, Path)) and Path(source).is_file() else None
     return open_sink(sink, force=force, copy_from=copy_from, frame_rate=rate)
+
+
+def _states(counts: Counts) -> dict[str, int]:
+    """What became of every captured frame; what a stop left in the queues was dropped."""
+    left = counts.captured - counts.deblurred
+    return {"deblurred": counts.deblurred} | ({"dropped_shutdown": left} if left else {})
 
 
 def _run(
@@ -166,7 +177,7 @@ def _run(
         backend=session.backend.description,
         captured=counts.captured,
         emitted=counts.emitted,
-        states={"deblurred": counts.deblurred},
+        states=_states(counts),
         epochs=counts.epochs,
         elapsed_s=counts.ended_s - counts.started_s,
         latency_ms=latency.report("total").to_dict(),
