@@ -13,7 +13,7 @@ OTHER_VALUES: dict[str, Any] = {
     "task": "deblur_sr",
     "window": 3,
     "scale": 4,
-    "multiple": 16,
+    "multiple": 1,
     "min_size": 16,
     "halo_px": 121,
     "io": "float",
@@ -104,3 +104,8 @@ def test_text_that_is_no_json_is_refused(text: str) -> None:
 def test_json_that_is_no_object_is_refused(text: str, kind: str) -> None:
     with pytest.raises(ContractError, match=f"the contract is a {kind}, expected an object"):
         FrameContract.from_json(text)
+
+
+def test_frames_that_are_never_padded_need_no_multiple() -> None:
+    with pytest.raises(ContractError, match="pad is 'none' with a multiple of 16"):
+        FrameContract(multiple=16, pad="none")
