@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -11,6 +13,24 @@ from ..runtime.backend import BACKENDS, BackendConfig, Precision
 from ..runtime.session import SessionConfig
 
 Command = Callable[..., Any]
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """``HEIGHTxWIDTH`` in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Read ``720x1280``."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", value)
+        if match is None:
+            self.fail(f"{value!r} is no size, expected HEIGHTxWIDTH such as 720x1280", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+SIZE = SizeType()
 
 
 def backend_options(command: Command) -> Command:
@@ -43,6 +63,22 @@ def backend_options(command: Command) -> Command:
     for option in choices:
         command = option(command)
     return command
+
+
+def model_options(command: Command) -> Command:
+    """Add ``--checkpoint`` and ``--tlsc``, which go with networks of the zoo."""
+    tlsc = click.option(
+        "--tlsc",
+        metavar="TRAIN:BASE",
+        help="Pool over windows instead of globally: size of the training crops, and of the window (256:384, 64:96).",
+    )
+    checkpoint = click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path),
+        help="The authors' weights for a network of the zoo: PyTorch, safetensors or Keras.",
+    )
+    with_options: Command = checkpoint(tlsc(command))
+    return with_options
 
 
 def session_config(model: str, backend: str, precision: str, threads: int | None, provider: str) -> SessionConfig:

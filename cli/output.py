@@ -19,6 +19,11 @@ def terminal() -> Console:
     return Console(stderr=True)
 
 
+def result_console(json_place: str | None) -> Console:
+    """Where a result's table goes: standard output, or standard error where JSON has that."""
+    return terminal() if json_place == STDOUT else Console()
+
+
 def check_json_place(place: str | None) -> None:
     """Refuse a ``--json`` place whose folder is missing; an older result there is replaced."""
     if place and place != STDOUT:

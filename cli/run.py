@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,9 +17,11 @@ from ..core.errors import IncompleteError, UsageError
 from ..runtime.job import Progress as OnProgress
 from ..runtime.job import RunConfig, RunSummary, run
 from ..runtime.pipeline import Counts
+from ..runtime.session import Session, SessionConfig
 from ..runtime.shipped_models import SHIPPED
 from ..runtime.sources import SourceInfo
-from .options import backend_options, json_option, session_config
+from .opening import ModelChoice, is_network, open_model
+from .options import backend_options, json_option, model_options, session_config
 from .output import check_json_place, terminal, write_json
 
 EXAMPLES = """\b
@@ -35,8 +39,9 @@ Examples:
     "--model",
     default="default",
     show_default=True,
-    help=f"Shipped model ({', '.join(SHIPPED)}) or an ONNX file.",
+    help=f"Shipped model ({', '.join(SHIPPED)}), an ONNX file, or a network of the zoo (deblurrt models).",
 )
+@model_options
 @backend_options
 @click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
@@ -45,10 +50,12 @@ def run_command(
     source: str,
     sinks: tuple[str, ...],
     model: str,
+    checkpoint: Path | None,
+    tlsc: str | None,
     side_by_side: bool,
     force: bool,
     json_place: str | None,
-    **backend: str,
+    **backend: Any,
 ) -> int:
     """Deblur SOURCE (a video, a picture or a folder of pictures) into each SINK.
 
@@ -58,8 +65,11 @@ def run_command(
     if source in sinks:
         raise UsageError(f"{source} is both the source and an output; give the output another name")
     check_json_place(json_place)
-    session = session_config(model, **backend)  # type: ignore[arg-type]
-    with _stop_on_signals() as (stop, caught), _progress_bar() as on_progress:
+    config = session_config(model, **backend)
+    with _stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
+        session: SessionConfig | Session = config
+        if is_network(model) or checkpoint or tlsc:
+            session = stack.enter_context(open_model(ModelChoice(model, checkpoint, tlsc), config).session)
         summary = run(source, sinks, RunConfig(session, side_by_side, force), on_progress, stop)
     write_json(json_place, summary.to_dict())
     _print_summary(summary)

@@ -1,7 +1,7 @@
 """How close a restored picture is to the sharp one: PSNR, SSIM and mean squared error.
 
-All three compare ``uint8 [height, width, 3]`` RGB pictures, every value of every channel, and need
-NumPy alone.
+All compare ``uint8 [height, width, 3]`` RGB pictures and need NumPy alone: ``psnr``, ``ssim`` and
+``mse`` every value of every channel, ``psnr_y`` and ``ssim_y`` their luminance.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ K1, K2 = 0.01, 0.03
 
 RGB_AXES = 3
 
+#: luma of ITU-R BT.601 in studio range, as MATLAB's rgb2ycbcr: 16 for black, 235 for white
+LUMINANCE_WEIGHTS = (65.481, 128.553, 24.966)
+LUMINANCE_OF_BLACK = 16.0
+
 
 def mse(restored: Pixels, sharp: Pixels) -> float:
     """Mean squared error over all RGB values, in squared grey levels (0..65025).
@@ -43,8 +47,18 @@ def psnr(restored: Pixels, sharp: Pixels) -> float:
     Raises:
         ContractError: A picture is not ``uint8 [height, width, 3]``, or their sizes differ.
     """
-    error = mse(restored, sharp)
-    return 10 * math.log10(DATA_RANGE**2 / error) if error else math.inf
+    return _decibels(mse(restored, sharp))
+
+
+def psnr_y(restored: Pixels, sharp: Pixels) -> float:
+    """Peak signal-to-noise ratio of the luminance, dB, the peak being 255; ``inf`` for equal ones.
+
+    Raises:
+        ContractError: A picture is not ``uint8 [height, width, 3]``, or their sizes differ.
+    """
+    _check(restored, sharp)
+    difference = luminance(restored) - luminance(sharp)
+    return _decibels(float(np.mean(difference * difference)))
 
 
 def ssim(restored: Pixels, sharp: Pixels) -> float:
@@ -59,15 +73,33 @@ def ssim(restored: Pixels, sharp: Pixels) -> float:
             are smaller than the window.
     """
     _check(restored, sharp)
-    if min(sharp.shape[:2]) < WINDOW_PX:
-        raise ContractError(
-            f"the pictures are {sharp.shape[0]}x{sharp.shape[1]}, SSIM needs at least {WINDOW_PX}x{WINDOW_PX} pixels"
-        )
+    _check_window(sharp)
     channels = (
         _channel_ssim(restored[..., channel].astype(np.float64), sharp[..., channel].astype(np.float64))
         for channel in range(RGB_AXES)
     )
     return math.fsum(channels) / RGB_AXES
+
+
+def ssim_y(restored: Pixels, sharp: Pixels) -> float:
+    """Structural similarity of the luminance, -1..1, with the window and border of ``ssim``.
+
+    Raises:
+        ContractError: As ``ssim``.
+    """
+    _check(restored, sharp)
+    _check_window(sharp)
+    return _channel_ssim(luminance(restored), luminance(sharp))
+
+
+def luminance(pixels: Pixels) -> Plane:
+    """BT.601 luma in studio range, ``float64 [height, width]`` in 16..235, not rounded."""
+    weights = np.array(LUMINANCE_WEIGHTS) / DATA_RANGE
+    return np.asarray(pixels @ weights + LUMINANCE_OF_BLACK, np.float64)
+
+
+def _decibels(squared_error: float) -> float:
+    return 10 * math.log10(DATA_RANGE**2 / squared_error) if squared_error else math.inf
 
 
 def _channel_ssim(restored: Plane, sharp: Plane) -> float:
@@ -101,4 +133,11 @@ def _check(restored: Pixels, sharp: Pixels) -> None:
         raise ContractError(
             f"'restored' is {restored.shape[0]}x{restored.shape[1]}, 'sharp' is {sharp.shape[0]}x{sharp.shape[1]}; "
             "compare pictures of one size"
+        )
+
+
+def _check_window(sharp: Pixels) -> None:
+    if min(sharp.shape[:2]) < WINDOW_PX:
+        raise ContractError(
+            f"the pictures are {sharp.shape[0]}x{sharp.shape[1]}, SSIM needs at least {WINDOW_PX}x{WINDOW_PX} pixels"
         )

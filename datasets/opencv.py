@@ -61,6 +61,18 @@ def smooth(light: Light, sigma_px: float) -> Light:
     return smoothed
 
 
+def smooth_codes(pixels: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
+    """Gaussian blur of 8-bit values, the kernel about ``6 sigma + 1`` wide; borders mirrored.
+
+    On 8 bits OpenCV takes a narrower kernel than on floats (``smooth``). New memory; no blur at 0.
+    """
+    if sigma_px <= 0:
+        return pixels.copy()
+    cv2 = _cv2()
+    smoothed: NDArray[np.uint8] = cv2.GaussianBlur(pixels, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT_101)
+    return smoothed
+
+
 def local_range(pixels: NDArray[np.uint8], side_px: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Lowest and highest value of each channel in the ``side_px`` wide square around each pixel."""
     cv2 = _cv2()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,12 @@ class RunConfig:
     """How a run is done.
 
     Attributes:
-        session: Model, backend, precision, threads.
+        session: Model, backend, precision, threads; or an open session, which is used and left open.
         side_by_side: Whether outputs show the untouched frame on the left.
         force: Whether existing outputs are replaced.
     """
 
-    session: SessionConfig = field(default_factory=SessionConfig)
+    session: SessionConfig | Session = field(default_factory=SessionConfig)
     side_by_side: bool = False
     force: bool = False
 
@@ -116,7 +117,7 @@ def run(
         The account; where input was truncated its ``incomplete`` says so and outputs are kept.
 
     Raises:
-        UsageError: There is no sink, one is named twice, or ``side_by_side`` with a model that enlarges.
+        UsageError: There is no sink, or one is named twice.
         SourceError: The source cannot be read at all.
         OutputError: An output exists, its folder is missing or the disk is full.
         ModelFileError: There is no such model, or it does not fit.
@@ -133,13 +134,22 @@ def run(
     try:
         for sink in sinks:
             places.append(_sink(sink, source, opened.info.frame_rate, config.force))
-        with open_session(config.session.model, config.session) as session:
+        with _opened(config.session) as session:
             session.warm_up(opened.info.size)
             return _run(opened, session, places, config, on_progress, stop)
     finally:
         clean_up(opened.close)
         for place in places:
             clean_up(place.abort)
+
+
+@contextmanager
+def _opened(session: SessionConfig | Session) -> Iterator[Session]:
+    if isinstance(session, Session):
+        yield session
+        return
+    with open_session(session.model, session) as opened:
+        yield opened
 
 
 def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction | None, force: bool) -> Sink:

@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from ..core.errors import DeblurrtError, IncompleteError, UsageError
+from ..core.errors import DeblurrtError, IncompleteError
+from ..datasets.resizing import enlarge_bicubic
 from .channel import Channel
 from .frame import Frame, Pixels
 from .latency import LatencyRecorder
@@ -61,15 +62,11 @@ class Pipeline:
         source: Where frames come from; closed at the end.
         session: What restores them; left open.
         sinks: Where they go; each is closed at the end, or aborted after a failure.
-        side_by_side: Whether sinks get the untouched frame on the left of the restored one.
-
-    Raises:
-        UsageError: ``side_by_side`` with a model that enlarges.
+        side_by_side: Whether sinks get the untouched frame on the left of the restored one, enlarged
+            bicubically where the model enlarges.
     """
 
     def __init__(self, source: Source, session: Session, sinks: Sequence[Sink], *, side_by_side: bool = False) -> None:
-        if side_by_side and session.contract.scale != 1:
-            raise UsageError("--side-by-side needs a model that keeps the size of its frames")
         self._source, self._session, self._sinks = source, session, list(sinks)
         self._side_by_side = side_by_side
         self._decoded: Channel[Frame] = Channel(QUEUE_FRAMES)
@@ -170,7 +167,8 @@ class Pipeline:
             self.latency.add("network", time.perf_counter() - started)
             self.counts.deblurred += 1
             if self._side_by_side:
-                restored = np.concatenate([frame.pixels, restored], axis=1)
+                untouched = enlarge_bicubic(frame.pixels, self._session.contract.scale)
+                restored = np.concatenate([untouched, restored], axis=1)
             outgoing = replace(frame, pixels=restored)
             for channel in self._restored:
                 channel.put(outgoing)

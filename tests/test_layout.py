@@ -35,20 +35,41 @@ MODULES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*
 LINES_MAX = 300
 
 #: imported inside functions only, so that a light install can import everything
-HEAVY = ("av", "cv2", "onnx", "onnxruntime", "onnxscript", "openvino", "safetensors", "skimage", "torch")
-#: networks and training loops: only these may import torch, or a module that does, at the top
-TORCH_MODULES = {
-    "models.student",
-    "training.batches",
-    "training.muon",
-    "training.trainer",
-    "training.validation",
+HEAVY = (
+    "av",
+    "cv2",
+    "h5py",
+    "lpips",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "PIL",
+    "safetensors",
+    "skimage",
+    "torch",
+    "torchvision",
+)
+#: modules beside the networks that a light install imports
+TORCH_FREE_MODELS = {
+    "models",
+    "models.checkpoints",
+    "models.student_config",
+    "models.tlsc_config",
+    "models.weight_files",
+    "models.zoo",
+    "models.zoo_facts",
 }
 
 
 def dotted(path: Path) -> str:
     """Name of a module without the package: ``core.errors``, ``core``."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+#: networks and training loops: only these may import torch, or a module that does, at the top
+TORCH_MODULES = {dotted(path) for path in MODULES if dotted(path).startswith("models.")} - TORCH_FREE_MODELS
+TORCH_MODULES |= {"training.batches", "training.muon", "training.trainer", "training.validation"}
 
 
 @cache

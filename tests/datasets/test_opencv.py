@@ -32,3 +32,10 @@ def test_dense_flow_finds_a_translation(photograph: Pixels) -> None:
     flow = opencv.dense_flow(photograph[10:170, 10:250], photograph[8:168, 13:253])
     # a quarter pixel: what the medium preset reaches on clean texture
     np.testing.assert_allclose(np.median(flow, axis=(0, 1)), [-3, 2], atol=0.25)
+
+
+def test_smoothing_of_codes_stays_on_8_bits_and_does_nothing_at_zero(photograph: Pixels) -> None:
+    assert opencv.smooth_codes(photograph, 2.0).dtype == np.uint8
+    same = opencv.smooth_codes(photograph, 0.0)
+    np.testing.assert_array_equal(same, photograph)
+    assert not np.shares_memory(same, photograph)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from deblurrt.core.contract import FrameContract
-from deblurrt.core.errors import BackendError, IncompleteError, OutputError, UsageError
+from deblurrt.core.errors import BackendError, IncompleteError, OutputError
 from deblurrt.core.tensors import Array
+from deblurrt.datasets.resizing import enlarge_bicubic
 from deblurrt.runtime import pipeline as pipeline_module
 from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.pipeline import QUEUE_FRAMES, Counts, Pipeline
@@ -350,10 +351,19 @@ def test_side_by_side_shows_the_untouched_frame_on_the_left() -> None:
     np.testing.assert_array_equal(sink.pictures[1][:, 3:], np.full((2, 3, 3), 254))
 
 
-def test_side_by_side_is_refused_where_the_network_enlarges() -> None:
-    session = Session(FakeBackend(), FrameContract(task="deblur_sr", scale=4))
-    with pytest.raises(UsageError, match="--side-by-side needs a model that keeps the size"):
-        Pipeline(ListSource([]), session, [KeptSink()], side_by_side=True)
+def enlarge(array: Array) -> Array:
+    enlarged: Array = array.repeat(4, axis=1).repeat(4, axis=2)
+    return enlarged
+
+
+def test_untouched_frame_beside_an_enlarged_one_is_its_bicubic_enlargement() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    session = Session(FakeBackend(enlarge), FrameContract(task="deblur_sr", scale=4))
+    sink = KeptSink()
+    Pipeline(ListSource([Frame(noise, 0, 0, stream="list")]), session, [sink], side_by_side=True).run()
+    left, right = np.split(sink.pictures[0], 2, axis=1)
+    assert np.array_equal(left, enlarge_bicubic(noise, 4))
+    assert np.array_equal(right, noise.repeat(4, axis=0).repeat(4, axis=1))
 
 
 def test_counts_and_latency_cover_every_frame_and_stage() -> None:
