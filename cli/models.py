@@ -33,7 +33,8 @@ def models_command(size: tuple[int, int], json_place: str | None) -> int:
     )
     for facts in FACTS:
         row = _row(facts, size)
-        figures = (f"{row['parameters']:,}", f"{row['gmac']:,.0f}", str(row["halo_px"]))
+        folded = f" ({row['folded_gmac']:,.0f} folded)" if row["folded_gmac"] is not None else ""
+        figures = (f"{row['parameters']:,}", f"{row['gmac']:,.0f}{folded}", str(row["halo_px"]))
         weights = "ship" if facts.ships else "yours"
         table.add_row(facts.label, row["task"], str(row["window"]), f"x{row['scale']}", *figures, weights, facts.source)
     result_console(json_place).print(table)
@@ -41,7 +42,7 @@ def models_command(size: tuple[int, int], json_place: str | None) -> int:
 
 
 def _row(facts: NetworkFacts, size: tuple[int, int]) -> dict[str, Any]:
-    contract = facts.contract
+    contract, folded = facts.contract, facts.folded_gmac(*size)
     return {
         "name": facts.name,
         "options": facts.options,
@@ -51,6 +52,7 @@ def _row(facts: NetworkFacts, size: tuple[int, int]) -> dict[str, Any]:
         "multiple": contract.multiple,
         "parameters": facts.parameters,
         "gmac": round(facts.gmac(*size), 3),
+        "folded_gmac": None if folded is None else round(folded, 3),
         "halo_px": contract.halo_px,
         "ships": facts.ships,
         "source": facts.source,

@@ -67,8 +67,7 @@ class AtrousNet(KerasNetwork):
         self.head = _activated(conv_same(3 * in_frames, half, 9), half, batch_norm=batch_norm)
         self.down = _activated(HalvingConv(half, channels, 3), channels, batch_norm=batch_norm)
         self.blocks = nn.Sequential(*(AtrousBlock(channels, batch_norm=batch_norm) for _ in range(blocks)))
-        self.up = nn.ConvTranspose2d(channels, half, 3, stride=2)
-        self.up_act = _activated(nn.Identity(), half, batch_norm=batch_norm)
+        self.up = _activated(nn.ConvTranspose2d(channels, half, 3, stride=2), half, batch_norm=batch_norm)
         self.merge = _activated(conv_same(channels, quarter), quarter, batch_norm=batch_norm)
         self.tail = conv_same(quarter, 3)
 
@@ -78,18 +77,18 @@ class AtrousNet(KerasNetwork):
         kept = self.head(frames)
         deep = self.blocks(self.down(kept))
         # the full product is one row and one column larger; TensorFlow drops the last ones
-        grown = self.up_act(self.up(deep)[:, :, :height, :width])
+        grown = self.up(deep)[:, :, :height, :width]
         return cast(Tensor, self.tail(self.merge(torch.cat([grown, kept], dim=1)))) + middle_frame(frames)
 
     def keras_layers(self) -> KerasLayers:
         """List the layers in the order Keras made them."""
         parts = [self.head, self.down]
         for block in self.blocks:
-            parts += [*cast(AtrousBlock, block).branches, cast(AtrousBlock, block).fuse]  # type: ignore[list-item]
-        ordered = [*parts, self.up_act, self.merge]
+            parts += [*cast(AtrousBlock, block).branches, cast(AtrousBlock, block).fuse]
+        ordered = [*parts, self.up, self.merge]
         convolutions = [layer for part in [*parts, self.merge] for layer in part if isinstance(layer, nn.Conv2d)]
         norms = [layer for part in ordered for layer in part if isinstance(layer, nn.BatchNorm2d)]
-        return KerasLayers([*convolutions, self.tail], [self.up], norms)
+        return KerasLayers([*convolutions, self.tail], [cast(nn.ConvTranspose2d, self.up[0])], norms)
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:

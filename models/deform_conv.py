@@ -19,7 +19,7 @@ from ..core.errors import ContractError, UsageError
 Pair = int | tuple[int, int]
 
 
-def modulated_deform_conv2d(
+def modulated_deform_conv2d(  # noqa: PLR0913 - inputs and attributes of the operator
     features: Tensor,
     offset: Tensor,
     mask: Tensor,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,8 +103,9 @@ class AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.firstblock(x)
-        return x + features * cast(Tensor, self.cab(features))
+        features: Tensor = self.firstblock(x)
+        gate: Tensor = self.cab(features)
+        return x + features * gate
 
 
 class ResidualGroup(nn.Module):
@@ -151,7 +152,7 @@ class Eacd(DeblurNetwork):
 
     output_layers = ("lastblock.0",)
     #: built by the authors' code, in their checkpoint, never called
-    unused: ClassVar[tuple[str, ...]] = ("block1", "block2", "conv32", "featconv", "feat4conv")
+    unused: tuple[str, ...] = ("block1", "block2", "conv32", "featconv", "feat4conv")
 
     def __init__(self, channels: int = 64) -> None:
         super().__init__()

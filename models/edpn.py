@@ -1,76 +1,67 @@
 """EDPN: blur removed together with JPEG artefacts or with fourfold reduction, from copies of one frame.
 
-Xu et al., "EDPN: Enhanced Deep Pyramid Network for Blurry Image Restoration", CVPR Workshops 2021. Follows
-the authors' code where it differs from the paper.
+Xu, Xiao, Huang, Zhang and Xiong, "EDPN: Enhanced Deep Pyramid Network for Blurry Image Restoration",
+CVPR Workshops 2021. Follows the authors' code where it differs from the paper.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.contract import FrameContract, Task
-from .attention import MultiScaleResidualBlock
-from .edpn_modules import CopyFusion, TransferPyramid, conv, leaky
+from ..core.errors import UsageError
+from .edpn_modules import CopyFusion, ExtractorBlock, ReconstructionGroup, TransferPyramid, conv, leaky
 from .network import DeblurNetwork
 
 SCALE = 4
-#: sequences of the extractor and blocks in each; blocks in each group of the reconstruction
-EXTRACTORS, EXTRACTOR_BLOCKS = 3, 6
-GROUP_BLOCKS = 10
-EXTRACTOR_GAIN = 0.1
-
-
-class ExtractorBlock(nn.Module):
-    """Two convolutions with a ReLU between them, added to the input."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = conv(channels, channels), conv(channels, channels)
-        for layer in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(layer.weight)
-            layer.weight.data.mul_(EXTRACTOR_GAIN)
-            nn.init.zeros_(cast(Tensor, layer.bias))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + cast(Tensor, self.conv2(functional.relu(self.conv1(x))))
-
-
-class Group(nn.Module):
-    """Ten RMS blocks in a row."""
-
-    def __init__(self, channels: int, reduction: int) -> None:
-        super().__init__()
-        blocks = (MultiScaleResidualBlock(channels, reduction, bias=True) for _ in range(GROUP_BLOCKS))
-        self.body = nn.Sequential(*blocks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.body(x))
+EXTRACTORS = ("feature_extractor1", "feature_extractor2", "feature_extractor3")
+EXTRACTOR_BLOCKS = 6
+#: keys by which a state dict is known, and how many axes each has
+KNOWN_BY = {
+    "conv_first.weight": 4,
+    "feature_extractor1.0.conv1.weight": 4,
+    "pspa.L1_spa.SPA_blocks.0.dcnpack.conv_offset_mask.weight": 4,
+    "tsa_fusion.conv3D.weight": 5,
+    "reconstructor1.body.0.body.3.local_att.0.weight": 4,
+    "upscale.0.weight": 4,
+}
 
 
 class Edpn(DeblurNetwork):
-    """EDPN without its head; corrects the input, or its bicubic enlargement.
+    """What both variants of EDPN have in common; make an ``EdpnSr`` or an ``EdpnDeblock``.
 
-    ``forward`` copies the frame ``n_frames`` times; ``forward_all`` takes the copies as well, as
-    ``[batch, copies, 3, height, width]``.
+    Adds a correction to its input or, for super-resolution, to the input's bicubic enlargement. The
+    authors' network aligns copies of one frame with each other, as EDVR does with frames of a video.
+    ``forward`` makes the copies; ``forward_all`` takes them as well, as
+    ``[batch, copies, 3, height, width]``, and they may differ. A softmax over each row makes the
+    result depend on the picture's width.
 
     Args:
-        n_blocks: Transfer blocks per level of the pyramid.
+        n_blocks: Transfer blocks (PTB) per level of the pyramid; the training scripts have 2 and 3.
         n_frames: Copies of the frame.
-        reduction: How many times narrower the attention of the reconstruction is.
-        share_levels: Whether the three levels share their transfer blocks.
-        use_extractor: Whether the 18 residual blocks are used; the authors' code computes them and
-            throws the result away.
+        reduction: How many times narrower the attention of the reconstruction is inside.
+        share_levels: Whether the three levels use the same transfer blocks. With ``n_blocks=3,
+            n_frames=7`` that gives the 13.34 million weights the paper prints, as does
+            ``n_blocks=1, n_frames=7`` without.
+        use_extractor: Whether the 18 residual blocks are used, as in the paper; the authors' code
+            computes them and throws the result away, so by default they are in the checkpoint only.
         channels: Width, a multiple of 8; the authors' is 64.
         groups: Groups of ten blocks of the reconstruction.
+
+    Raises:
+        UsageError: An option is impossible.
     """
 
-    scale = 1
-    unused: tuple[str, ...] = ()
+    task: ClassVar[Task]
+    scale: ClassVar[int]
+    #: in the authors' checkpoint, never called
+    unused: tuple[str, ...] = EXTRACTORS
 
     def __init__(
         self,
@@ -84,118 +75,141 @@ class Edpn(DeblurNetwork):
         groups: int = 12,
     ) -> None:
         super().__init__()
-        task: Task = "deblur_sr" if self.scale == SCALE else "deblur_jpeg"
-        self.contract = FrameContract(task=task, scale=self.scale, multiple=4, io="float")
+        if min(n_blocks, n_frames, groups) < 1 or not 1 <= reduction <= channels:
+            raise UsageError(
+                f"n_blocks={n_blocks}, n_frames={n_frames}, groups={groups}, reduction={reduction} of {channels} "
+                "channels; expected at least 1 of each and a reduction up to the channels"
+            )
+        self.contract = FrameContract(task=self.task, scale=self.scale, multiple=4, min_size=4, io="float")
         self.n_frames, self.groups, self.use_extractor = n_frames, groups, use_extractor
-        self.unused = () if use_extractor else tuple(f"feature_extractor{part}" for part in range(1, EXTRACTORS + 1))
+        if use_extractor:
+            self.unused = ()
         self.conv_first = conv(3, channels)
-        for part in range(1, EXTRACTORS + 1):
-            blocks = (ExtractorBlock(channels) for _ in range(EXTRACTOR_BLOCKS))
-            self.add_module(f"feature_extractor{part}", nn.Sequential(*blocks))
+        for name in EXTRACTORS:
+            self.add_module(name, nn.Sequential(*(ExtractorBlock(channels) for _ in range(EXTRACTOR_BLOCKS))))
         for level in (2, 3):
             self.add_module(f"fea_L{level}_conv1", conv(channels, channels, stride=2))
             self.add_module(f"fea_L{level}_conv2", conv(channels, channels))
         self.pspa = TransferPyramid(channels, n_blocks, share_levels=share_levels)
         self.tsa_fusion = CopyFusion(channels, n_frames)
         for group in range(1, groups + 1):
-            self.add_module(f"reconstructor{group}", Group(channels, reduction))
+            self.add_module(f"reconstructor{group}", ReconstructionGroup(channels, reduction))
         self.HRconv = conv(channels, channels)
-
-    @property
-    def center(self) -> int:
-        """Index of the reference copy, as in the authors' code."""
-        return self.n_frames // 2 // 2
+        enlarging = [conv(channels, channels * SCALE**2, 1), nn.PixelShuffle(SCALE)] if self.scale == SCALE else []
+        self.upscale = nn.Sequential(*enlarging, conv(channels, 3))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Restore ``[batch, 3, height, width]``, sides multiples of 4."""
-        copies = frames[:, None].expand(-1, self.n_frames, -1, -1, -1)
-        return cast(Tensor, self.forward_all(copies))
+        return self._restored(frames[:, None].expand(-1, self.n_frames, -1, -1, -1))
 
-    def forward_all(self, frames: Tensor) -> Any:
+    def forward_all(self, frames: Tensor) -> Tensor:
         """Restore ``[batch, 3, height, width]``, or the reference of ``[batch, copies, 3, height, width]``."""
-        if frames.ndim == 4:
-            return self.forward(frames)
-        batch, copies, _, height, width = frames.shape
-        levels = self.pyramid(frames.reshape(-1, 3, height, width))
-        by_copy = [level.reshape(batch, copies, *level.shape[1:]) for level in levels]
-        reference = [level[:, self.center] for level in by_copy]
-        aligned = [self.pspa([level[:, copy] for level in by_copy], reference) for copy in range(copies)]
-        fused = self.tsa_fusion(torch.stack(aligned, dim=1), self.center)
-        return self.draw(fused, frames[:, self.center])
+        return self.forward(frames) if frames.ndim == 4 else self._restored(frames)
 
-    def pyramid(self, frames: Tensor) -> list[Tensor]:
-        """Find features at full, half and quarter size, ``[batch, channels, …]`` each."""
-        finest = leaky(self.conv_first(frames))
+    def _restored(self, copies: Tensor) -> Tensor:
+        frames = copies.unbind(1)
+        reference = len(frames) // 4
+        pyramids = [self._pyramid(frame) for frame in frames]
+        aligned = [self.pspa(pyramid, pyramids[reference]) for pyramid in pyramids]
+        return self._drawn(self.tsa_fusion(aligned, reference), frames[reference])
+
+    def _pyramid(self, frame: Tensor) -> list[Tensor]:
+        """Find features at full, half and quarter size."""
+        features = leaky(self.conv_first(frame))
         if self.use_extractor:
-            for part in range(1, EXTRACTORS + 1):
-                finest = self.get_submodule(f"feature_extractor{part}")(finest)
-        levels = [finest]
+            for name in EXTRACTORS:
+                features = self.get_submodule(name)(features)
+        levels = [features]
         for level in (2, 3):
-            halved = leaky(self.get_submodule(f"fea_L{level}_conv1")(levels[-1]))
-            levels.append(leaky(self.get_submodule(f"fea_L{level}_conv2")(halved)))
+            features = leaky(self.get_submodule(f"fea_L{level}_conv1")(features))
+            features = leaky(self.get_submodule(f"fea_L{level}_conv2")(features))
+            levels.append(features)
         return levels
 
-    def draw(self, fused: Tensor, frame: Tensor) -> Tensor:
-        """Reconstruct the picture from fused features and the frame it corrects."""
-        x = fused
+    def _drawn(self, features: Tensor, frame: Tensor) -> Tensor:
+        """Turn fused features into the correction of a frame, and add it."""
         for group in range(1, self.groups + 1):
-            x = self.get_submodule(f"reconstructor{group}")(x)
-        correction: Tensor = self.get_submodule("upscale")(leaky(self.HRconv(x)))
-        if self.scale == 1:
-            return correction + frame
-        enlarged = functional.interpolate(frame, scale_factor=float(self.scale), mode="bicubic", align_corners=False)
-        return correction + enlarged
+            features = self.get_submodule(f"reconstructor{group}")(features)
+        correction = cast(Tensor, self.upscale(leaky(self.HRconv(features))))
+        if self.scale == SCALE:
+            frame = functional.interpolate(frame, scale_factor=SCALE, mode="bicubic", align_corners=False)
+        return correction + frame
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read depth and widths off the authors' keys; whether levels share blocks shows in equal values."""
-        attention = "reconstructor1.body.0.body.3.local_att.0.weight"
-        wanted = ("conv_first.weight", "tsa_fusion.conv3D.weight", attention, "upscale.0.weight")
-        if any(key not in state for key in wanted) or ("upscale.2.weight" in state) != (cls.scale == SCALE):
+        """Read the options off the authors' keys, those that are not the usual ones.
+
+        Levels share their blocks if the values are equal; ``use_extractor`` leaves no trace.
+        """
+        if any(key not in state or state[key].ndim != axes for key, axes in KNOWN_BY.items()):
             return None
-        channels = state["conv_first.weight"].shape[0]
-        blocks = {key.split(".")[3] for key in state if key.startswith("pspa.L1_spa.SPA_blocks.")}
-        first = "SPA_blocks.0.conv_base.weight"
-        level1, level2 = state.get(f"pspa.L1_spa.{first}"), state.get(f"pspa.L2_spa.{first}")
-        if level1 is None or level2 is None:
+        if ("upscale.2.weight" in state) != (cls.scale == SCALE):
             return None
+        channels, _, _, _ = state["conv_first.weight"].shape
+        narrow = state["reconstructor1.body.0.body.3.local_att.0.weight"].shape[0]
         options = {
-            "n_blocks": len(blocks),
+            "n_blocks": len({key.split(".")[3] for key in state if key.startswith("pspa.L1_spa.SPA_blocks.")}),
             "n_frames": state["tsa_fusion.conv3D.weight"].shape[0],
-            "reduction": channels // state[attention].shape[0],
-            "share_levels": not level1.is_meta and torch.equal(level1, level2),
+            "reduction": channels // max(narrow, 1),
+            "share_levels": _levels_are_equal(state),
             "channels": channels,
             "groups": len({key.partition(".")[0] for key in state if key.startswith("reconstructor")}),
         }
-        usual = {"n_blocks": 3, "n_frames": 5, "reduction": 8, "share_levels": False, "channels": 64, "groups": 12}
-        return {key: value for key, value in options.items() if value != usual[key]}
+        usual = inspect.signature(cls).parameters
+        return {name: value for name, value in options.items() if value != usual[name].default}
+
+
+def _levels_are_equal(state: Mapping[str, Tensor]) -> bool:
+    """Whether the transfer blocks of the three levels have the same values."""
+
+    def is_equal(one: Tensor, other: Tensor | None) -> bool:
+        comparable = other is not None and not one.is_meta and not other.is_meta and one.dtype == other.dtype
+        return comparable and torch.equal(one, cast(Tensor, other))
+
+    first = {key: tensor for key, tensor in state.items() if key.startswith("pspa.L1_spa.SPA_blocks.")}
+    return all(
+        is_equal(tensor, state.get(key.replace("L1", f"L{level}", 1)))
+        for key, tensor in first.items()
+        for level in (2, 3)
+    )
 
 
 class EdpnSr(Edpn):
     """EDPN for blur and fourfold reduction (BISR): the result is four times as high and wide."""
 
+    task = "deblur_sr"
     scale = SCALE
     output_layers = ("upscale.2",)
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        channels = options.get("channels", 64)
-        shuffle = nn.PixelShuffle(SCALE)
-        self.upscale = nn.Sequential(conv(channels, channels * SCALE**2, 1), shuffle, conv(channels, 3))
 
 
 class EdpnDeblock(Edpn):
     """EDPN for blur and JPEG artefacts (BID)."""
 
+    task = "deblur_jpeg"
+    scale = 1
     output_layers = ("upscale.0",)
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.upscale = nn.Sequential(conv(options.get("channels", 64), 3))
 
 
 class EdpnSr13m(EdpnSr):
-    """EDPN with one transfer block per level and seven copies: the size the paper prints."""
+    """``EdpnSr`` with one transfer block per level and seven copies: of the size the paper prints."""
 
-    def __init__(self, *, n_blocks: int = 1, n_frames: int = 7, **options: Any) -> None:
-        super().__init__(n_blocks=n_blocks, n_frames=n_frames, **options)
+    def __init__(
+        self,
+        *,
+        n_blocks: int = 1,
+        n_frames: int = 7,
+        reduction: int = 8,
+        share_levels: bool = False,
+        use_extractor: bool = False,
+        channels: int = 64,
+        groups: int = 12,
+    ) -> None:
+        super().__init__(
+            n_blocks=n_blocks,
+            n_frames=n_frames,
+            reduction=reduction,
+            share_levels=share_levels,
+            use_extractor=use_extractor,
+            channels=channels,
+            groups=groups,
+        )

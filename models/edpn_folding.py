@@ -1,4 +1,4 @@
-"""EDPN for deployment: all copies of the frame are equal, so one suffices (exact)."""
+"""EDPN for deployment: its copies of the frame are equal, so that one suffices."""
 
 from __future__ import annotations
 
@@ -10,76 +10,49 @@ import torch
 from torch import Tensor, nn
 
 from .edpn import Edpn
-from .edpn_modules import CopyFusion, SpatialAttention, conv, leaky
+from .edpn_modules import CopyFusion, conv
 from .network import DeblurNetwork
 
 
-class FoldedFusion(SpatialAttention):
-    """``CopyFusion`` of equal copies: weights over the copies summed once.
+def fold_edpn(network: Edpn) -> FoldedEdpn:
+    """Rewrite EDPN for one copy of the frame, exact up to rounding, at 42 % of its cost.
 
-    Args:
-        fusion: With its weights; they are copied.
-    """
-
-    def __init__(self, fusion: CopyFusion) -> None:
-        copies = fusion.conv3D.weight.shape[0]
-        channels = fusion.temporal_attn1.weight.shape[0]
-        super().__init__(channels, n_frames=1)
-        self.temporal_attn1, self.temporal_attn2 = fusion.temporal_attn1, fusion.temporal_attn2
-        self.feat_fusion = _summed(fusion.feat_fusion, copies)
-        self.conv3D_fusion = fusion.conv3D_fusion
-        for name, layer in fusion.named_children():
-            if name.startswith("spatial_attn"):
-                self.add_module(name, layer)
-        self.spatial_attn1 = _summed(fusion.spatial_attn1, copies)
-        weights = fusion.conv3D.weight.detach()[:, :, 0, 0, 0].sum(dim=1)
-        self.copy_gain = nn.Parameter(weights.reshape(1, copies, 1, 1, 1).clone())
-        self.copy_bias = nn.Parameter(cast(Tensor, fusion.conv3D.bias).detach().reshape(1, copies, 1, 1, 1).clone())
-
-    def forward(self, aligned: Tensor) -> Tensor:
-        """Fuse ``[batch, channels, height, width]``, which stands for every copy."""
-        alike = (self.temporal_attn2(aligned) * self.temporal_attn1(aligned)).sum(dim=1, keepdim=True)
-        gated = aligned * torch.sigmoid(alike)
-        deep = leaky(gated[:, None] * self.copy_gain + self.copy_bias)
-        fused = leaky(self.feat_fusion(gated)) + leaky(self.conv3D_fusion(deep.flatten(1, 2)))
-        factor, summand = self.mask(self.spatial_attn1(gated))
-        return fused * factor * 2 + summand
-
-
-def _summed(layer: nn.Conv2d, copies: int) -> nn.Conv2d:
-    """One convolution for all copies of its input."""
-    made, given = layer.weight.shape[:2]
-    folded = conv(given // copies, made, 1)
-    with torch.no_grad():
-        folded.weight.copy_(layer.weight.reshape(made, copies, -1, 1, 1).sum(dim=1))
-        cast(Tensor, folded.bias).copy_(cast(Tensor, layer.bias))
-    return folded.to(layer.weight)
-
-
-class FoldedEdpn(DeblurNetwork):
-    """EDPN that looks at the frame once; computes what the unfolded network does at 42 % of its cost.
+    What is done for each copy is done once, the 1x1 convolutions over all copies are summed over
+    them, and the 3-D convolution becomes a factor and a summand per mixture. The extractor goes
+    unless it is used.
 
     Args:
         network: With its weights; left as it is.
+
+    Returns:
+        A new network of the same contract that shares no memory with ``network``.
+    """
+    return FoldedEdpn(network)
+
+
+class FoldedEdpn(DeblurNetwork):
+    """EDPN that looks at the frame once; has no layout of the authors.
+
+    Args:
+        network: With its weights; they are copied.
     """
 
     def __init__(self, network: Edpn) -> None:
         super().__init__()
         own = copy.deepcopy(network)
         for name in own.unused:
-            delattr(own, name)
-        fusion = own.tsa_fusion
-        del own.tsa_fusion
-        self.network, self.fusion = own, FoldedFusion(fusion)
-        self.contract, self.weights = network.contract, network.weights
-        self.architecture, self.tlsc = network.architecture, network.tlsc
+            if hasattr(own, name):
+                delattr(own, name)
+        own.n_frames, own.unused = 1, ()
+        _fold_fusion(own.tsa_fusion, network.n_frames)
+        self.network = own
+        self.contract, self.weights, self.tlsc = network.contract, network.weights, network.tlsc
+        self.architecture, self.options = network.architecture, dict(getattr(network, "options", {}))
         self.train(network.training)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Restore ``[batch, 3, height, width]``, sides multiples of 4."""
-        levels = self.network.pyramid(frames)
-        fused = self.fusion(self.network.pspa(levels, levels))
-        return self.network.draw(fused, frames)
+        return cast(Tensor, self.network(frames))
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:  # noqa: ARG003 - the base's signature
@@ -87,13 +60,37 @@ class FoldedEdpn(DeblurNetwork):
         return None
 
 
-def fold_edpn(network: Edpn) -> FoldedEdpn:
-    """Rewrite EDPN for one copy of the frame and drop its unused extractor (exact up to rounding).
-
-    Per-copy features are computed once; 1x1 convolutions over the copies are summed; the
-    three-dimensional convolution becomes a gain and a bias per copy.
+class Mixtures(nn.Module):
+    """Multiples of one map, each with a constant added: what a 3-D convolution makes of equal maps.
 
     Args:
-        network: With its weights; left as it is.
+        mixing: The convolution over maps; its weights are copied.
     """
-    return FoldedEdpn(network)
+
+    def __init__(self, mixing: nn.Conv3d) -> None:
+        super().__init__()
+        factors = mixing.weight.detach().double().sum(dim=1, keepdim=True).to(mixing.weight)
+        self.factors = nn.Parameter(factors.reshape(-1, 1, 1, 1))
+        self.summands = nn.Parameter(cast(Tensor, mixing.bias).detach().reshape(-1, 1, 1, 1).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix ``[batch, 1, channels, height, width]`` into ``[batch, mixtures, channels, height, width]``."""
+        return x * self.factors + self.summands
+
+
+def _fold_fusion(fusion: CopyFusion, copies: int) -> None:
+    """Make a fusion take one map in place of ``copies`` equal ones."""
+    fusion.feat_fusion = _summed(fusion.feat_fusion, copies)
+    fusion.spatial_attn1 = _summed(fusion.spatial_attn1, copies)
+    fusion.conv3D = Mixtures(cast(nn.Conv3d, fusion.conv3D))
+
+
+def _summed(layer: nn.Conv2d, copies: int) -> nn.Conv2d:
+    """Make the 1x1 convolution of one map that equals that of ``copies`` equal maps."""
+    with torch.no_grad():
+        made, given = layer.weight.shape[:2]
+        weight = layer.weight.double().reshape(made, copies, given // copies, 1, 1).sum(dim=1)
+        folded = conv(given // copies, made, 1).to(layer.weight)
+        folded.weight.copy_(weight)
+        cast(Tensor, folded.bias).copy_(cast(Tensor, layer.bias))
+    return folded

@@ -25,8 +25,8 @@ from .keras_weights import KerasWeights
 DOWN_FULL, DOWN_HALF, DOWN_QUARTER, UP_QUARTER, UP_HALF = 9, 9, 4, 4, 9
 #: side of a pixel's filter
 FILTER_SIDE = 5
-#: largest distance at which a gradient is not zero, measured (tests/models/test_kaist_net.py)
-HALO_PX = 0
+#: largest distance at which a gradient is not zero: 253 px to the right and down, 140 to the left and up
+HALO_PX = 253
 
 
 class DownUp(nn.Module):

@@ -32,6 +32,9 @@ class DeblurNetwork(nn.Module):
     #: paths of the layers whose output becomes the picture, or its correction; random weights keep them small
     output_layers: ClassVar[tuple[str, ...]] = ()
 
+    #: top-level modules the authors' code builds and never uses
+    unused: tuple[str, ...] = ()
+
     architecture: str = ""
     weights: str = "initial"
     tlsc: TlscConfig | None = None

@@ -18,6 +18,8 @@ LAYER_STD, PICTURE_STD = 0.5, 0.07
 BIAS_STD = 0.1
 #: colour channels
 RGB = 3
+#: how often the picture's mean is corrected, and the fineness of what that adds to a weight
+LIFTS, WEIGHT_STEPS = 3, 4096
 
 
 def seed_weights(network: DeblurNetwork, seed: int = 0) -> None:
@@ -68,7 +70,7 @@ def _scale_layers(network: DeblurNetwork, probe: Tensor) -> None:
         if id(module) in done:
             return None
         done.add(id(module))
-        spread = float(output.std())
+        spread = float(output.std(correction=0))
         if not math.isfinite(spread) or spread == 0:
             return None
         wanted = PICTURE_STD if module in drawing else LAYER_STD
@@ -79,16 +81,39 @@ def _scale_layers(network: DeblurNetwork, probe: Tensor) -> None:
 
     layers = [module for module in network.modules() if getattr(getattr(module, "weight", None), "ndim", 0) > 1]
     handles = [layer.register_forward_hook(on_output) for layer in layers]
-    restored = network(probe)
+    network(probe)
     for handle in handles:
         handle.remove()
-    _lift_to_grey(drawing, float(restored.mean()), float(probe.mean()))
+    _lift_to_grey(network, [layer for layer in layers if layer in drawing], probe)
 
 
-def _lift_to_grey(drawing: set[nn.Module], mean: float, wanted: float) -> None:
-    """Where a network draws the whole picture, start it from grey; one that corrects its input is there already."""
-    lift = round((wanted - mean) * 16) / 16
-    for layer in drawing:
-        bias: Any = getattr(layer, "bias", None)
-        if bias is not None and bias.numel() == RGB:
-            bias.add_(lift)
+def _lift_to_grey(network: DeblurNetwork, drawing: list[nn.Module], probe: Tensor) -> None:
+    """Where a network draws the whole picture, start it from grey; one that corrects its input is there already.
+
+    Lifts are rounded coarsely, for the same reason as the scales, and repeated, since a blend passes
+    on only part of one.
+    """
+    means: dict[nn.Module, Tensor] = {}
+
+    def on_input(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        means[layer] = inputs[0].mean((0, 2, 3))
+
+    handles = [layer.register_forward_pre_hook(on_input) for layer in drawing]
+    for _ in range(LIFTS):
+        lift = round(float(probe.mean() - network(probe).mean()) * 16) / 16
+        for layer in drawing:
+            _lift(layer, means[layer], lift)
+    for handle in handles:
+        handle.remove()
+
+
+def _lift(layer: Any, mean_input: Tensor, lift: float) -> None:
+    """Raise what a layer of three output channels gives by about ``lift``, through its bias or else its weights."""
+    if layer.weight.shape[0] != RGB and not isinstance(layer, nn.ConvTranspose2d):
+        return
+    if layer.bias is not None:
+        layer.bias.add_(lift)
+        return
+    taps = layer.weight[0, 0].numel()
+    along = lift * mean_input / (taps * mean_input.square().sum())
+    layer.weight.add_((along * WEIGHT_STEPS).round().reshape(1, -1, 1, 1) / WEIGHT_STEPS)
