@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -27,7 +26,7 @@ from ..datasets.recordings import TRACKS
 from ..runtime.ensemble import ENSEMBLES
 from .opening import ModelChoice, OpenedModel, open_model
 from .options import SIZE, backend_options, json_option, model_options, session_config
-from .output import check_json_place, result_console, terminal, write_json
+from .output import check_json_place, print_table, terminal, write_json
 
 EXAMPLES = """\b
 Examples:
@@ -127,7 +126,7 @@ def eval_command(
     facts = {"model": model, "backend": description, "layout": dataset.layout, "track": track, "split": dataset.split}
     judged = {"quality_gate": [gate.to_dict() for gate in gates]} if target_db is not None else {}
     write_json(json_place, {**evaluation.to_dict(), **facts, "notes": notes} | judged)
-    _print_table(evaluation, result_console(json_place))
+    print_table(_table(evaluation), json_place)
     for note in notes:
         terminal().print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     _raise_missed(model, gates)
@@ -205,7 +204,7 @@ def _raise_missed(model: str, gates: list[GateReport]) -> None:
         raise QualityError(f"{model} does not pass the quality gate ({'; '.join(failed)})")
 
 
-def _print_table(evaluation: Evaluation, console: Console) -> None:
+def _table(evaluation: Evaluation) -> Table:
     has_lpips = evaluation.total.lpips is not None
     table = Table("sequence", "frames", "PSNR dB", "input dB", "gain dB", "SSIM", "MSE", "PSNR-Y dB", "SSIM-Y")
     if has_lpips:
@@ -217,4 +216,4 @@ def _print_table(evaluation: Evaluation, console: Console) -> None:
         cells = [f"{scores.psnr_db:.2f}", f"{scores.psnr_input_db:.2f}", f"{scores.gain_db:+.2f}"]
         cells += [f"{scores.ssim:.4f}", f"{scores.mse:.1f}", f"{scores.psnr_y_db:.2f}", f"{scores.ssim_y:.4f}"]
         table.add_row(name, str(count), *cells, *([f"{scores.lpips:.4f}"] if has_lpips else []))
-    console.print(table)
+    return table

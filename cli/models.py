@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..models.zoo_facts import FACTS, NetworkFacts
 from .options import SIZE, json_option
-from .output import check_json_place, result_console, write_json
+from .output import check_json_place, print_table, write_json
 
 EXAMPLES = """\b
 Examples:
@@ -37,7 +37,7 @@ def models_command(size: tuple[int, int], json_place: str | None) -> int:
         figures = (f"{row['parameters']:,}", f"{row['gmac']:,.0f}{folded}", str(row["halo_px"]))
         weights = "ship" if facts.ships else "yours"
         table.add_row(facts.label, row["task"], str(row["window"]), f"x{row['scale']}", *figures, weights, facts.source)
-    result_console(json_place).print(table)
+    print_table(table, json_place)
     return 0
 
 

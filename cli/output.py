@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from ..core.outputs import check_output, write_whole
 
 STDOUT = "-"
+#: characters no table of ours reaches
+WIDEST = 1000
 
 
 def terminal() -> Console:
@@ -22,6 +25,13 @@ def terminal() -> Console:
 def result_console(json_place: str | None) -> Console:
     """Where a result's table goes: standard output, or standard error where JSON has that."""
     return terminal() if json_place == STDOUT else Console()
+
+
+def print_table(table: Table, json_place: str | None) -> None:
+    """Print a result's table whole: a narrow terminal wraps its lines, no figure is cut off."""
+    console = result_console(json_place)
+    console.width = max(console.width, Console(width=WIDEST).measure(table).maximum)
+    console.print(table, soft_wrap=True)
 
 
 def check_json_place(place: str | None) -> None:

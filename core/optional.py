@@ -15,6 +15,7 @@ EXTRA_OF_MODULE = {
     "onnxruntime": "",
     "PIL": "data",
     "cv2": "opencv",
+    "h5py": "keras",
     "lpips": "lpips",
     "openvino": "cpu",
     "safetensors": "train",

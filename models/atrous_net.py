@@ -14,19 +14,31 @@ import torch
 from torch import Tensor, nn
 
 from ..core.contract import FrameContract
-from .keras_network import LEAKY_SLOPE, HalvingConv, KerasLayers, KerasNetwork, conv_same, middle_frame
+from .keras_network import (
+    FRAMES_OF_CHANNELS,
+    LEAKY_SLOPE,
+    DoublingConv,
+    HalvingConv,
+    KerasLayers,
+    KerasNetwork,
+    conv_same,
+    kernel_shape,
+    middle_frame,
+)
 from .keras_weights import KerasWeights
 
 DILATIONS = (1, 2, 3, 4)
-#: of Keras' BatchNormalization
-BATCH_NORM_EPSILON = 1e-3
+#: of Keras' BatchNormalization; its momentum 0.99 is 0.01 in PyTorch's count
+BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM = 1e-3, 0.01
+#: convolutions outside of blocks
+AROUND_BLOCKS = 4
 #: how far the layers around the blocks, and one block, reach at full size
 REACH_PX, BLOCK_REACH_PX = 8, 10
 
 
 def _activated(layer: nn.Module, channels: int, *, batch_norm: bool) -> nn.Sequential:
     """A layer, its norm where wanted, and leaky ReLU."""
-    norm = [nn.BatchNorm2d(channels, BATCH_NORM_EPSILON)] if batch_norm else []
+    norm = [nn.BatchNorm2d(channels, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM)] if batch_norm else []
     return nn.Sequential(layer, *norm, nn.LeakyReLU(LEAKY_SLOPE))
 
 
@@ -58,6 +70,7 @@ class AtrousNet(KerasNetwork):
     """
 
     output_layers = ("tail",)
+    slope = LEAKY_SLOPE
 
     def __init__(self, *, blocks: int = 10, channels: int = 256, in_frames: int = 1, batch_norm: bool = False) -> None:
         super().__init__()
@@ -67,17 +80,22 @@ class AtrousNet(KerasNetwork):
         self.head = _activated(conv_same(3 * in_frames, half, 9), half, batch_norm=batch_norm)
         self.down = _activated(HalvingConv(half, channels, 3), channels, batch_norm=batch_norm)
         self.blocks = nn.Sequential(*(AtrousBlock(channels, batch_norm=batch_norm) for _ in range(blocks)))
-        self.up = _activated(nn.ConvTranspose2d(channels, half, 3, stride=2), half, batch_norm=batch_norm)
+        self.up = _activated(DoublingConv(channels, half), half, batch_norm=batch_norm)
         self.merge = _activated(conv_same(channels, quarter), quarter, batch_norm=batch_norm)
         self.tail = conv_same(quarter, 3)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Start from He's normal distribution, as the authors do, and Keras' zero biases."""
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.kaiming_normal_(module.weight)
+                nn.init.zeros_(cast(Tensor, module.bias))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Restore ``[batch, 3, height, width]`` from ``[batch, 3 * in_frames, height, width]``, even sides."""
-        height, width = frames.shape[2:]
         kept = self.head(frames)
-        deep = self.blocks(self.down(kept))
-        # the full product is one row and one column larger; TensorFlow drops the last ones
-        grown = self.up(deep)[:, :, :height, :width]
+        grown = self.up(self.blocks(self.down(kept)))
         return cast(Tensor, self.tail(self.merge(torch.cat([grown, kept], dim=1)))) + middle_frame(frames)
 
     def keras_layers(self) -> KerasLayers:
@@ -88,28 +106,31 @@ class AtrousNet(KerasNetwork):
         ordered = [*parts, self.up, self.merge]
         convolutions = [layer for part in [*parts, self.merge] for layer in part if isinstance(layer, nn.Conv2d)]
         norms = [layer for part in ordered for layer in part if isinstance(layer, nn.BatchNorm2d)]
-        return KerasLayers([*convolutions, self.tail], [cast(nn.ConvTranspose2d, self.up[0])], norms)
+        return KerasLayers([*convolutions, self.tail], [self.up[0]], norms)
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Read the options off this class's own keys."""
-        wanted = ("head.0.weight", "down.0.weight", "blocks.0.fuse.0.weight", "tail.weight")
-        if any(key not in state for key in wanted):
+        head, down = kernel_shape(state, "head.0.weight"), kernel_shape(state, "down.0.weight")
+        blocks = 0
+        while f"blocks.{blocks}.fuse.0.weight" in state:
+            blocks += 1
+        if not blocks or head[2:] != (9, 9) or head[1] not in FRAMES_OF_CHANNELS or down[1:] != (head[0], 3, 3):
             return None
-        blocks = sum(1 for key in state if key.startswith("blocks.") and key.endswith(".fuse.0.weight"))
-        frames, channels = state["head.0.weight"].shape[1] // 3, state["down.0.weight"].shape[0]
-        return _options(blocks, channels, frames, batch_norm="head.1.running_mean" in state)
+        return _options(blocks, down[0], FRAMES_OF_CHANNELS[head[1]], batch_norm="head.1.running_mean" in state)
 
     @classmethod
     def options_of_keras(cls, weights: KerasWeights) -> dict[str, Any] | None:
         """Read the options off the number and the shapes of the kernels."""
         kernels = weights.kernels()
-        around, per_block = 4, len(DILATIONS) + 1
-        blocks, rest = divmod(len(kernels) - around, per_block)
-        if weights.count("conv2d_transpose") != 1 or blocks < 1 or rest or kernels[0][:2] != (9, 9):
+        blocks, rest = divmod(len(kernels) - AROUND_BLOCKS, len(DILATIONS) + 1)
+        if weights.count("conv2d_transpose") != 1 or blocks < 1 or rest:
+            return None
+        height, _, given, _ = kernels[0]
+        if height != 9 or given not in FRAMES_OF_CHANNELS:
             return None
         batch_norm = weights.count("batch_normalization") > 0
-        return _options(blocks, kernels[1][3], kernels[0][2] // 3, batch_norm=batch_norm)
+        return _options(blocks, kernels[1][3], FRAMES_OF_CHANNELS[given], batch_norm=batch_norm)
 
 
 def _options(blocks: int, channels: int, in_frames: int, *, batch_norm: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.contract import FrameContract
-from .keras_network import KerasLayers, KerasNetwork
+from .keras_network import KerasLayers, KerasNetwork, kernel_shape
 from .keras_weights import KerasWeights
 
 #: layers on each side; each eats or grows a border of one pixel
@@ -48,20 +48,22 @@ class CarloNet(KerasNetwork):
                 kept.append(x)
         for place, layer in enumerate(self.decoder):
             x = functional.relu(layer(x))
-            # both summands are positive: the authors' second ReLU changes nothing
-            x = x + kept.pop() if place % 2 == 0 else x
+            if place % 2 == 0:
+                # neither summand is negative: the authors' second ReLU changes nothing
+                x = x + kept.pop()
         return x
 
     def keras_layers(self) -> KerasLayers:
         """List the layers in the order Keras made them."""
-        return KerasLayers(list(self.encoder), list(self.decoder))  # type: ignore[arg-type]
+        return KerasLayers(list(self.encoder), list(self.decoder))
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Read the width off this class's own keys."""
-        if "encoder.9.weight" not in state or "decoder.9.weight" not in state:
+        first, last = kernel_shape(state, "encoder.0.weight"), kernel_shape(state, f"decoder.{DEPTH - 1}.weight")
+        if first[1:] != (3, 3, 3) or last[1:] != (3, 3, 3):
             return None
-        return _options(state["encoder.9.weight"].shape[0])
+        return _options(first[0])
 
     @classmethod
     def options_of_keras(cls, weights: KerasWeights) -> dict[str, Any] | None:

@@ -141,7 +141,7 @@ def _check_keys(model: DeblurNetwork, state: Mapping[str, Tensor], path: Path) -
     if reshaped:
         shapes = [f"{key} {list(got[key])} instead of {list(wanted[key])}" for key in reshaped[:LISTED]]
         faults.append(f"other shapes: {_listed(shapes, len(reshaped))}")
-    raise ModelFileError(f"{path} does not fit {_name(model)}: {'; '.join(faults)}{_fitting(dict(recognised(state)))}")
+    raise ModelFileError(f"{path} does not fit {_name(model)}: {'; '.join(faults)}{_fitting(dict(recognised(state)), state)}")
 
 
 def _check_copies(model: DeblurNetwork, state: Mapping[str, Tensor], path: Path) -> None:
@@ -161,12 +161,20 @@ def _name(model: DeblurNetwork) -> str:
     return f"{model.architecture or type(model).__name__}({options})"
 
 
-def _fitting(found: dict[str, dict[str, Any]]) -> str:
-    """Say which network of the zoo a checkpoint fits."""
-    if not found:
-        return "; it fits no network of the zoo"
-    name, options = next(iter(found.items()))
-    return f"; it fits create_model({', '.join([repr(name), *(f'{key}={value!r}' for key, value in options.items())])})"
+def _fitting(found: dict[str, dict[str, Any]], state: Mapping[str, Tensor] | None = None) -> str:
+    """Say which network of the zoo a checkpoint fits, and that all of its keys do where ``state`` is given."""
+    for name, options in found.items():
+        if state is None or _fits(name, options, state):
+            given = [repr(name), *(f"{key}={value!r}" for key, value in options.items())]
+            return f"; it fits create_model({', '.join(given)})"
+    return "; it fits no network of the zoo"
+
+
+def _fits(name: str, options: dict[str, Any], state: Mapping[str, Tensor]) -> bool:
+    torch = require("torch", purpose="recognise a checkpoint")
+    with torch.device("meta"):
+        wanted = create_model(name, **options).state_dict()
+    return {key: value.shape for key, value in wanted.items()} == {key: value.shape for key, value in state.items()}
 
 
 def _listed(names: list[str], count: int) -> str:

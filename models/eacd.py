@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.contract import FrameContract
+from ..core.errors import UsageError
 from .network import DeblurNetwork
 
 KERNEL_SIDES = (1, 3, 5, 7)
@@ -24,6 +25,10 @@ ATTENTION_REDUCTION = 16
 #: blocks of the branch "two" between its first and its last two convolutions, by their dilation
 BRANCH_TWO_DILATIONS = (2,) * 6 + (1,) * 2 + (2,) * 6
 BRANCH_ONE_BLOCKS = 15
+#: the authors' width
+CHANNELS = 64
+#: keys by which a state dict is known, and how many axes each has; folding and dropping leave none of the last two
+KNOWN_BY = {"kernelbox.kernel7.weight": 4, "aspp.conv18.0.weight": 4, "one.3.running_mean": 1, "block1.0.weight": 4}
 
 
 def _conv(given: int, made: int, side: int = 3, *, dilation: int = 1, bias: bool = True) -> nn.Conv2d:
@@ -148,14 +153,19 @@ class Eacd(DeblurNetwork):
 
     Args:
         channels: Width; the authors' is 64.
+
+    Raises:
+        UsageError: The gates, a sixteenth as wide, would have no channel.
     """
 
     output_layers = ("lastblock.0",)
     #: built by the authors' code, in their checkpoint, never called
     unused: tuple[str, ...] = ("block1", "block2", "conv32", "featconv", "feat4conv")
 
-    def __init__(self, channels: int = 64) -> None:
+    def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
+        if channels < ATTENTION_REDUCTION:
+            raise UsageError(f"channels={channels}; expected at least {ATTENTION_REDUCTION}")
         self.contract = FrameContract(task="deblur_jpeg", io="float")
         width = channels
         self.edgeblock = _chain(3, *[width] * 5, 3, bias=False)
@@ -218,8 +228,8 @@ class Eacd(DeblurNetwork):
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read the width off the authors' keys."""
-        if "kernelbox.kernel7.weight" not in state or "aspp.conv18.0.weight" not in state:
+        """Read the width off the authors' keys, if it is not the usual one."""
+        if any(key not in state or state[key].ndim != axes for key, axes in KNOWN_BY.items()):
             return None
         width = state["kernelbox.kernel7.weight"].shape[0]
-        return {} if width == 64 else {"channels": width}
+        return {} if width == CHANNELS else {"channels": width}

@@ -80,7 +80,7 @@ class Edpn(DeblurNetwork):
                 f"n_blocks={n_blocks}, n_frames={n_frames}, groups={groups}, reduction={reduction} of {channels} "
                 "channels; expected at least 1 of each and a reduction up to the channels"
             )
-        self.contract = FrameContract(task=self.task, scale=self.scale, multiple=4, min_size=4, io="float")
+        self.contract = FrameContract(task=self.task, scale=self.scale, multiple=4, io="float")
         self.n_frames, self.groups, self.use_extractor = n_frames, groups, use_extractor
         if use_extractor:
             self.unused = ()

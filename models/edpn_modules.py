@@ -165,7 +165,7 @@ class CopyFusion(nn.Module):
         mixed = leaky(self.conv3D(torch.stack(weighed, dim=1))).flatten(1, 2)
         fused = leaky(self.feat_fusion(joined)) + leaky(self.conv3D_fusion(mixed))
         gate = self._gate(joined)
-        summand = self.spatial_attn_add2(leaky(self.spatial_attn_add1(gate)))
+        summand = cast(Tensor, self.spatial_attn_add2(leaky(self.spatial_attn_add1(gate))))
         # twice, so that an undecided gate of one half changes nothing
         return fused * torch.sigmoid(gate) * 2 + summand
 

@@ -18,14 +18,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..core.contract import FrameContract
-from .keras_network import LEAKY_SLOPE, HalvingConv, KerasLayers, KerasNetwork, conv_same, leaky, middle_frame
+from .keras_network import (
+    FRAMES_OF_CHANNELS,
+    LEAKY_SLOPE,
+    HalvingConv,
+    KerasLayers,
+    KerasNetwork,
+    conv_same,
+    kernel_shape,
+    leaky,
+    middle_frame,
+)
 from .keras_weights import KerasWeights
 
 #: residual blocks at full, half and quarter size on the way down, at quarter and half size on the way up
 DOWN_FULL, DOWN_HALF, DOWN_QUARTER, UP_QUARTER, UP_HALF = 9, 9, 4, 4, 9
+#: convolutions outside of blocks
+AROUND_BLOCKS = 12
 #: side of a pixel's filter
 FILTER_SIDE = 5
-#: largest distance at which a gradient is not zero: 253 px to the right and down, 140 to the left and up
+#: largest distance at which a gradient is not zero, measured at every position modulo 8: 253 px to the right and
+#: down, 140 to the left and up
 HALO_PX = 253
 
 
@@ -99,7 +112,8 @@ class KaistNet(KerasNetwork):
     ) -> None:
         super().__init__()
         self.contract = FrameContract(window=in_frames, multiple=8, halo_px=HALO_PX, io="float")
-        self.slope, self.kernel_branch_act = leaky_slope, kernel_branch_act
+        self.slope: float = leaky_slope
+        self.kernel_branch_act = kernel_branch_act
         full, half, quarter = channels, channels * 2, channels * 4
         self.head = conv_same(3 * in_frames, full, 5)
         self.stage_full = nn.Sequential(*(DownUp(full, leaky_slope) for _ in range(DOWN_FULL)))
@@ -152,23 +166,27 @@ class KaistNet(KerasNetwork):
         ]
         stacks = (self.stage_full, self.stage_half, self.stage_quarter, self.trunk)
         transposed = [layer for stack in stacks for layer in _each(stack, "up")]
-        return KerasLayers(convolutions, transposed)  # type: ignore[arg-type]
+        return KerasLayers(convolutions, transposed)
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
         """Read frames and width off this class's own keys; slopes do not show."""
-        if any(key not in state for key in ("head.weight", "picture1.weight", "kernel3.weight")):
+        head, last = kernel_shape(state, "head.weight"), kernel_shape(state, "kernel3.weight")
+        if head[2:] != (5, 5) or head[1] not in FRAMES_OF_CHANNELS or last != (FILTER_SIDE**2, head[0], 5, 5):
             return None
-        return _options(state["head.weight"].shape[1] // 3, state["head.weight"].shape[0])
+        return _options(FRAMES_OF_CHANNELS[head[1]], head[0])
 
     @classmethod
     def options_of_keras(cls, weights: KerasWeights) -> dict[str, Any] | None:
-        """Read frames and width off the kernels."""
-        kernels = weights.kernels()
-        blocks = DOWN_FULL + DOWN_HALF + DOWN_QUARTER + UP_QUARTER + UP_HALF
-        if len(kernels) != blocks + 12 or weights.count("conv2d_transpose") != blocks or kernels[0][:2] != (5, 5):
+        """Read frames and width off the kernels, the slope off the model's description where there is one."""
+        kernels, blocks = weights.kernels(), DOWN_FULL + DOWN_HALF + DOWN_QUARTER + UP_QUARTER + UP_HALF
+        if len(kernels) != blocks + AROUND_BLOCKS or weights.count("conv2d_transpose") != blocks:
             return None
-        return _options(kernels[0][2] // 3, kernels[0][3])
+        height, _, given, made = kernels[0]
+        if height != 5 or given not in FRAMES_OF_CHANNELS:
+            return None
+        slope = LEAKY_SLOPE if weights.slope is None else weights.slope
+        return _options(FRAMES_OF_CHANNELS[given], made, slope)
 
 
 def _double(x: Tensor) -> Tensor:
@@ -180,6 +198,7 @@ def _each(blocks: nn.Sequential, name: str) -> Iterator[nn.Module]:
     return (block.get_submodule(name) for block in blocks)
 
 
-def _options(in_frames: int, channels: int) -> dict[str, Any]:
-    options = {"in_frames": in_frames, "channels": channels}
-    return {key: value for key, value in options.items() if value != {"in_frames": 1, "channels": 32}[key]}
+def _options(in_frames: int, channels: int, leaky_slope: float = LEAKY_SLOPE) -> dict[str, Any]:
+    options = {"in_frames": in_frames, "channels": channels, "leaky_slope": leaky_slope}
+    usual = {"in_frames": 1, "channels": 32, "leaky_slope": LEAKY_SLOPE}
+    return {key: value for key, value in options.items() if value != usual[key]}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..core.errors import ModelFileError
 from .keras_weights import KerasWeights
 from .network import DeblurNetwork
 
 #: slope of Keras' LeakyReLU
 LEAKY_SLOPE = 0.3
+#: Keras' name of an array -> PyTorch's
+CONVOLUTION_ARRAYS = {"kernel": "weight", "bias": "bias"}
+NORM_ARRAYS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+#: channels of the input -> frames in it
+FRAMES_OF_CHANNELS = {3: 1, 9: 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +33,13 @@ class KerasLayers:
         norms: ``batch_normalization``, …
     """
 
-    convolutions: Sequence[nn.Conv2d]
-    transposed: Sequence[nn.ConvTranspose2d] = ()
-    norms: Sequence[nn.BatchNorm2d] = field(default=())
+    convolutions: Sequence[nn.Module]
+    transposed: Sequence[nn.Module] = ()
+    norms: Sequence[nn.Module] = ()
 
     def named(self) -> dict[str, nn.Module]:
         """Every layer under Keras' name for it."""
-        kinds: dict[str, Sequence[nn.Module]] = {
+        kinds = {
             "conv2d": self.convolutions,
             "conv2d_transpose": self.transposed,
             "batch_normalization": self.norms,
@@ -46,7 +52,13 @@ class KerasLayers:
 
 
 class KerasNetwork(DeblurNetwork):
-    """A network whose authors published Keras weights."""
+    """A network whose authors published Keras weights.
+
+    Attributes:
+        slope: Of its leaky ReLUs; None without.
+    """
+
+    slope: float | None = None
 
     def keras_layers(self) -> KerasLayers:
         """List the layers in the order Keras made them."""
@@ -60,18 +72,14 @@ class KerasNetwork(DeblurNetwork):
 
 def arrays_of(layer: nn.Module) -> dict[str, Tensor]:
     """A layer's tensors under Keras' names for them, in PyTorch's axis order."""
-    if isinstance(layer, nn.BatchNorm2d):
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        return {
-            "gamma": layer.weight,
-            "beta": layer.bias,
-            "moving_mean": layer.running_mean,
-            "moving_variance": layer.running_var,
-        }
-    assert isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
-    assert layer.bias is not None
-    return {"kernel": layer.weight, "bias": layer.bias}
+    names = NORM_ARRAYS if isinstance(layer, nn.BatchNorm2d) else CONVOLUTION_ARRAYS
+    return {keras_name: cast(Tensor, getattr(layer, name)) for keras_name, name in names.items()}
+
+
+def kernel_shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
+    """Shape of a kernel, ``(out, in, height, width)``; empty if the key is missing or of no kernel."""
+    shape = tuple(getattr(state.get(key), "shape", ()))
+    return shape if len(shape) == 4 else ()
 
 
 def in_keras_order(name: str, tensor: Tensor) -> Tensor:
@@ -112,6 +120,23 @@ class HalvingConv(nn.Conv2d):
         return super().forward(functional.pad(x, self._edges))
 
 
+class DoublingConv(nn.ConvTranspose2d):
+    """Transposed convolution of stride 2 and side 3 as TensorFlow crops it: the last row and column are dropped.
+
+    ``padding=1, output_padding=1`` would drop the first ones.
+
+    Args:
+        given: Input channels.
+        made: Output channels.
+    """
+
+    def __init__(self, given: int, made: int) -> None:
+        super().__init__(given, made, 3, stride=2)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return super().forward(x, output_size)[:, :, :-1, :-1]
+
+
 def leaky(x: Tensor, slope: float = LEAKY_SLOPE) -> Tensor:
     """Leaky ReLU with Keras' slope."""
     return functional.leaky_relu(x, slope)
@@ -136,8 +161,13 @@ def fill_from_keras(network: KerasNetwork, weights: KerasWeights) -> None:
     """Copy Keras' weights into a network, layer by layer.
 
     Raises:
-        ModelFileError: The number of layers, or a shape, is not the network's.
+        ModelFileError: The number of layers, a shape or the slope of leaky ReLUs is not the network's.
     """
+    if weights.slope not in (None, network.slope):
+        raise ModelFileError(
+            f"{weights.path} is of a model whose leaky ReLUs have the slope {weights.slope}, the network's have "
+            f"{network.slope}; make the network with that slope, or let model_from_checkpoint make it"
+        )
     layers = network.keras_layers().named()
     weights.check_layers(
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,13 @@ NUMBERED = {
 }
 #: Keras' class of a layer in ``model.json`` -> stem of its name in the weights
 CLASSES = {"Conv2D": "conv2d", "Conv2DTranspose": "conv2d_transpose", "BatchNormalization": "batch_normalization"}
+#: differences an error lists before it says how many more
 LISTED = 3
+#: decimals of a slope that mean something; Keras 2 writes 0.3 as 0.30000001192092896
+SLOPE_DECIMALS = 6
+
+#: class and settings of each layer of a model
+Description = list[tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,15 +42,17 @@ class KerasWeights:
         path: The file they come from.
         layers: ``conv2d``, ``conv2d_1``, … in the order of creation, counted from none whatever the
             numbers in the file -> ``kernel``, ``bias``, ``gamma``, … in Keras' axis order.
+        slope: Of the model's leaky ReLUs; None without any, or without a description of the model.
     """
 
     path: Path
     layers: Mapping[str, Mapping[str, Array]]
+    slope: float | None = None
 
     def kernels(self, kind: str = "conv2d") -> list[tuple[int, ...]]:
-        """Shapes of the kernels of one kind of layer, in the order of creation."""
-        numbered = [name for name in self.layers if _split(name)[0] == kind]
-        return [self.layers[name]["kernel"].shape for name in numbered if "kernel" in self.layers[name]]
+        """Shapes of the four-dimensional kernels of one kind of layer, in the order of creation."""
+        kernels = [arrays.get("kernel") for name, arrays in self.layers.items() if _split(name)[0] == kind]
+        return [kernel.shape for kernel in kernels if kernel is not None and kernel.ndim == 4]
 
     def count(self, kind: str) -> int:
         """How many layers of a kind there are."""
@@ -64,39 +72,46 @@ class KerasWeights:
                 faults.append(f"{name} has {_shapes(got)} instead of {_shapes(wanted[name])}")
         if faults:
             more = f" and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
-            raise ModelFileError(f"{self.path} does not fit the network: {'; '.join(faults[:LISTED])}{more}")
+            raise ModelFileError(
+                f"{self.path} does not fit the network: {'; '.join(faults[:LISTED])}{more}; "
+                "model_from_checkpoint makes the network it fits"
+            )
 
 
 def read_keras_weights(path: Path) -> KerasWeights:
-    """Read the weights in an HDF5 file, or those beside a ``model.json``.
+    """Read the weights in an HDF5 file, or the newest ``weights*.h5`` beside a ``model.json``.
 
     Understood are Keras 2's weights and whole models, and Keras 3's ``.weights.h5``. Layers are ordered
-    by the number in their name, which starts anywhere. A ``model.json`` in the same folder is held
-    against what was found.
+    by the number in their name, which starts anywhere. The ``model.json`` in the same folder, or else
+    what a whole model says of itself, is held against what was found and tells the leaky ReLUs' slope.
 
     Raises:
-        ModelFileError: There is no such file, it is damaged, or it holds no layers.
+        ModelFileError: There is no such file, it is damaged, it holds no layers or other ones than
+            described.
         MissingExtraError: h5py is not installed.
     """
-    described = path if path.suffix == ".json" else path.with_name("model.json")
     file = _weights_beside(path) if path.suffix == ".json" else path
-    weights = KerasWeights(file, _renumbered(_read_arrays(file)))
-    if not weights.layers:
+    arrays, inside = _read_file(file)
+    if not arrays:
         raise ModelFileError(f"{file} holds no layers of Keras; give the weights-….h5 its model.save_weights wrote")
-    if described.is_file():
-        _check_description(weights, described)
-    return weights
+    weights = KerasWeights(file, _renumbered(arrays))
+    beside = path.with_name("model.json") if path.suffix != ".json" else path
+    if beside.is_file():
+        return _with_description(weights, beside.read_bytes(), beside.name)
+    return weights if inside is None else _with_description(weights, inside, "its model_config")
 
 
 def _weights_beside(description: Path) -> Path:
-    found = sorted(description.parent.glob("*.h5"), key=lambda path: path.stat().st_mtime)
-    if not description.is_file() or not found:
-        raise ModelFileError(f"{description} has no weights beside it; give the .h5 file of the same model")
+    if not description.is_file():
+        raise ModelFileError(f"no model description at {description}; give it or the weights-….h5")
+    found = sorted(description.parent.glob("*weights*.h5"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    if not found:
+        raise ModelFileError(f"{description} has no weights*.h5 beside it; give the .h5 file of the same model")
     return found[-1]
 
 
-def _read_arrays(path: Path) -> dict[str, dict[str, Array]]:
-    """Arrays by the layer's name in the file; the optimiser's are passed over."""
+def _read_file(path: Path) -> tuple[dict[str, dict[str, Array]], str | bytes | None]:
+    """Arrays by the layer's name in the file, without the optimiser's, and what a whole model says of itself."""
     h5py = require("h5py", purpose="read Keras weights")
     arrays: dict[str, dict[str, Array]] = {}
 
@@ -104,22 +119,32 @@ def _read_arrays(path: Path) -> dict[str, dict[str, Array]]:
         parts = place.split("/")
         if not isinstance(node, h5py.Dataset) or parts[0].startswith("optimizer"):
             return
-        named = _layer_and_kind(parts)
-        if named is not None:
-            arrays.setdefault(named[0], {})[named[1]] = np.asarray(node[()], np.float32)
+        named = _layer_and_kind(parts, str(node.parent.attrs.get("name", "")))
+        if named is None:
+            return
+        layer, kind = named
+        if kind in arrays.setdefault(layer, {}):
+            raise ModelFileError(f"{path} holds the {kind} of {layer} twice; save the one model's weights alone")
+        arrays[layer][kind] = np.asarray(node[()], np.float32)
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
+            return arrays, file.attrs.get("model_config")
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:100]
         raise ModelFileError(f"{path} is no whole HDF5 file ({reason}); copy it again") from error
-    return arrays
 
 
-def _layer_and_kind(parts: list[str]) -> tuple[str, str] | None:
-    """Name of the layer and kind of the array from a place in the file; None for other layers."""
-    layer = next((part for part in reversed(parts[:-1]) if _split(part)[0] in NUMBERED), None)
+def _layer_and_kind(parts: list[str], written: str) -> tuple[str, str] | None:
+    """Name of the layer and kind of the array from a place in the file; None for other layers.
+
+    Args:
+        parts: Of the place.
+        written: Keras 3's note of the layer's name. Its folders count layers along the graph, which
+            is not always the order of creation.
+    """
+    layer = next((name for name in (written, *reversed(parts[:-1])) if _split(name)[0] in NUMBERED), None)
     if layer is None:
         return None
     kind = parts[-1].removesuffix(":0")
@@ -145,26 +170,42 @@ def _renumbered(arrays: Mapping[str, dict[str, Array]]) -> dict[str, dict[str, A
     return layers
 
 
-def _check_description(weights: KerasWeights, path: Path) -> None:
-    """Refuse weights with other numbers of layers than ``model.json`` beside them says.
+def _with_description(weights: KerasWeights, text: str | bytes, place: str) -> KerasWeights:
+    """Add the slope that a model's JSON tells.
 
     Raises:
-        ModelFileError: It is no description of a Keras model, or describes another one.
+        ModelFileError: It describes no Keras model, or one with other numbers of layers.
     """
     try:
-        described = json.loads(path.read_text())
-        described = json.loads(described) if isinstance(described, str) else described
-        classes = [layer["class_name"] for layer in described["config"]["layers"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        description = _parsed(text)
+        slopes = {_slope(settings) for name, settings in description if name == "LeakyReLU"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(
-            f"{path} describes no Keras model ({error}); move it away or give the right one"
+            f"{place} of {weights.path} describes no Keras model ({error}); move it away or give the right one"
         ) from error
+    classes = [name for name, _ in description]
     for name, kind in CLASSES.items():
         if classes.count(name) != weights.count(kind):
             raise ModelFileError(
-                f"{weights.path} has {weights.count(kind)} layers {kind}, {path.name} beside it {classes.count(name)}; "
+                f"{weights.path} has {weights.count(kind)} layers {kind}, {place} tells of {classes.count(name)}; "
                 "give the two files of one model"
             )
+    if len(slopes) > 1:
+        raise ModelFileError(f"{place} of {weights.path} has leaky ReLUs of the slopes {sorted(slopes)}, expected one")
+    return replace(weights, slope=next(iter(slopes), None))
+
+
+def _parsed(text: str | bytes) -> Description:
+    model = json.loads(text)
+    # model.to_json() put through json.dump once more
+    model = json.loads(model) if isinstance(model, str) else model
+    return [(layer["class_name"], layer["config"]) for layer in model["config"]["layers"]]
+
+
+def _slope(settings: Mapping[str, Any]) -> float:
+    """Slope of a leaky ReLU: Keras 3's name of it, or Keras 2's."""
+    name = "negative_slope" if "negative_slope" in settings else "alpha"
+    return round(float(settings[name]), SLOPE_DECIMALS)
 
 
 def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:

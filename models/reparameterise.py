@@ -12,6 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..core.errors import UsageError
 from .network import DeblurNetwork
 
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+
 
 def fold_batch_norm(network: DeblurNetwork) -> DeblurNetwork:
     """Copy a network with every batch norm multiplied into the convolution before it (exact up to rounding).
@@ -19,20 +21,21 @@ def fold_batch_norm(network: DeblurNetwork) -> DeblurNetwork:
     The copy is for inference: running statistics are fixed, and its keys differ from the authors'.
 
     Raises:
-        UsageError: A batch norm does not follow a convolution in a ``Sequential``, or has no running
-            statistics.
+        UsageError: A batch norm does not directly follow a convolution in a ``Sequential``, or keeps no
+            running statistics.
     """
     folded = copy.deepcopy(network).eval()
     for sequence in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
-        for (place, layer), (following, norm) in pairwise(list(sequence.named_children())):
-            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(norm, nn.BatchNorm2d):
-                if norm.running_mean is None:
-                    raise UsageError("a batch norm keeps no running statistics; it cannot be folded")
+        # not named_children: it leaves out layers that come twice, and neighbours would look adjacent
+        for place, (layer, norm) in enumerate(pairwise(list(sequence))):
+            if isinstance(layer, CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
                 is_transposed = isinstance(layer, nn.ConvTranspose2d)
-                setattr(sequence, place, fuse_conv_bn_eval(layer, norm, transpose=is_transposed))
-                setattr(sequence, following, nn.Identity())
-    if left := [path for path, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)]:
-        raise UsageError(f"the batch norm {left[0]} follows no convolution; it cannot be folded")
+                sequence[place] = fuse_conv_bn_eval(layer, norm, transpose=is_transposed)
+                sequence[place + 1] = nn.Identity()
+    for path, module in folded.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            why = "follows no convolution in a Sequential" if module.track_running_stats else "keeps no statistics"
+            raise UsageError(f"the batch norm {path} {why}; it cannot be folded")
     return folded
 
 
@@ -61,4 +64,4 @@ def mac_count(network: DeblurNetwork, size: tuple[int, int]) -> int:
     frames = torch.empty(1, 3 * network.contract.window, *size, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         light(frames)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2

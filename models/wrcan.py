@@ -6,6 +6,8 @@ Deblurring", CVPR Workshops 2021.
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,11 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from ..core.contract import FrameContract
+from ..core.errors import UsageError
 from .attention import ChannelAttention
 from .network import DeblurNetwork
 
 DILATIONS = (1, 2, 3, 4)
 ATTENTION_REDUCTION = 16
+#: the trunk has four times as many channels, and the gates a sixteenth of those
+LEAST_FEATS = 4
+#: keys by which a state dict is known
+KNOWN_BY = ("head.0.weight", "body_exp.0.weight", "body.0.body.0.shrink.0.weight")
+#: key of the convolution that joins the branches of a block; its group and its place in the group
+BLOCK_KEY = re.compile(r"body\.(\d+)\.body\.(\d+)\.shrink\.0\.weight")
 
 
 def _conv(given: int, made: int, *, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -87,12 +96,20 @@ class Wrcan(DeblurNetwork):
         n_feats: Channels of the head; the trunk has four times as many.
         n_resgroups: Residual groups.
         n_resblocks: WRCA blocks per group.
+
+    Raises:
+        UsageError: An option is impossible.
     """
 
     output_layers = ("tail.0",)
 
     def __init__(self, *, n_feats: int = 64, n_resgroups: int = 4, n_resblocks: int = 16) -> None:
         super().__init__()
+        if n_feats < LEAST_FEATS or min(n_resgroups, n_resblocks) < 1:
+            raise UsageError(
+                f"n_feats={n_feats}, n_resgroups={n_resgroups}, n_resblocks={n_resblocks}; "
+                f"expected at least {LEAST_FEATS}, 1 and 1"
+            )
         trunk = n_feats * 4
         self.contract = FrameContract(task="deblur_jpeg", multiple=4, io="float")
         self.head = nn.Sequential(_conv(3, n_feats))
@@ -109,7 +126,7 @@ class Wrcan(DeblurNetwork):
         return self._decode(features, kept, expanded + cast(Tensor, self.body(expanded)))
 
     def autoencode(self, frames: Tensor) -> Tensor:
-        """Reproduce sharp frames without the trunk, the auxiliary path of training."""
+        """Draw frames without the trunk, the auxiliary path of training; shapes as for ``forward``."""
         return self._decode(*self._encode(frames))
 
     def _encode(self, frames: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -127,9 +144,14 @@ class Wrcan(DeblurNetwork):
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read width and depth off the authors' keys."""
-        if "body_exp.0.weight" not in state or "body.0.body.0.shrink.0.weight" not in state:
+        """Read width and depth off the authors' keys, those that are not the usual ones."""
+        if any(key not in state or state[key].ndim != 4 for key in KNOWN_BY):
             return None
-        groups = sum(1 for key in state if key.endswith(".body.0.shrink.0.bias"))
-        blocks = sum(1 for key in state if key.startswith("body.0.body.") and key.endswith(".shrink.0.bias"))
-        return {"n_feats": state["head.0.weight"].shape[0], "n_resgroups": groups, "n_resblocks": blocks}
+        places = [found.groups() for found in map(BLOCK_KEY.fullmatch, state) if found]
+        options = {
+            "n_feats": state["head.0.weight"].shape[0],
+            "n_resgroups": len({group for group, _ in places}),
+            "n_resblocks": len({block for _, block in places}),
+        }
+        usual = inspect.signature(cls).parameters
+        return {name: value for name, value in options.items() if value != usual[name].default}

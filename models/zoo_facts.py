@@ -98,18 +98,19 @@ def _deblur(multiple: int, halo_px: int, *, window: int = 1, min_size: int = 1) 
     return FrameContract(multiple=multiple, halo_px=halo_px, window=window, min_size=min_size, io="float")
 
 
-_GLOBAL_4 = FrameContract(task="deblur_jpeg", multiple=4, io="float")
-_GLOBAL_SR_4 = FrameContract(task="deblur_sr", scale=4, multiple=4, io="float")
+_WRCAN = FrameContract(task="deblur_jpeg", multiple=4, io="float")
+_EDPN_DEBLOCK = FrameContract(task="deblur_jpeg", multiple=4, io="float")
+_EDPN_SR = FrameContract(task="deblur_sr", scale=4, multiple=4, io="float")
 _MANCINI = "Mancini and Simonati, Bologna 2020"
 
 #: one line per network and usual choice of options; tests hold them against the networks themselves
 FACTS: tuple[NetworkFacts, ...] = (
     _student("default", STUDENT_S, 633_084),
     _student("fast", STUDENT_XS, 936_464),
-    NetworkFacts("wrcan", _GLOBAL_4, 156_974_339, MacCount(10_012_032, 0, 524_288), "Lee et al., CVPRW 2021"),
+    NetworkFacts("wrcan", _WRCAN, 156_974_339, MacCount(10_012_032, 0, 524_288), "Lee et al., CVPRW 2021"),
     NetworkFacts(
         "edpn_sr",
-        _GLOBAL_SR_4,
+        _EDPN_SR,
         16_274_041,
         MacCount(28_128_032, 0, 122_880),
         "Xu et al., CVPRW 2021",
@@ -117,7 +118,7 @@ FACTS: tuple[NetworkFacts, ...] = (
     ),
     NetworkFacts(
         "edpn_deblock",
-        _GLOBAL_4,
+        _EDPN_DEBLOCK,
         16_207_481,
         MacCount(28_036_576, 0, 122_880),
         "Xu et al., CVPRW 2021",
@@ -125,7 +126,7 @@ FACTS: tuple[NetworkFacts, ...] = (
     ),
     NetworkFacts(
         "edpn_sr_13m",
-        _GLOBAL_SR_4,
+        _EDPN_SR,
         13_335_939,
         MacCount(26_639_264, 0, 122_880),
         "Xu et al., CVPRW 2021",
