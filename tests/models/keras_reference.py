@@ -131,4 +131,4 @@ def gmac_720p(network: KerasNetwork) -> float:
     frames = torch.empty(1, 3 * network.contract.window, 720, 1280, device="meta")
     with FlopCounterMode(display=False) as counter:
         network(frames)
-    return counter.get_total_flops() / 2e9
+    return float(counter.get_total_flops()) / 2e9

@@ -61,11 +61,8 @@ def written_out(arrays: dict[str, Tensor], frames: Tensor) -> Tensor:
 
     def layer(name: str, x: Tensor, grown: int = 0) -> Tensor:
         kernel = arrays[f"{name}/kernel:0"]
-        if grown:
-            # [height, width, out, in] of the adjoint: turned by half a turn it is a plain convolution
-            weight = kernel.flip(0, 1).permute(2, 3, 0, 1)
-        else:
-            weight = kernel.permute(3, 2, 0, 1)
+        # the adjoint's kernel, turned by half a turn, is that of a plain convolution
+        weight = kernel.flip(0, 1).permute(2, 3, 0, 1) if grown else kernel.permute(3, 2, 0, 1)
         return functional.relu(functional.conv2d(functional.pad(x, (grown,) * 4), weight, arrays[f"{name}/bias:0"]))
 
     x, after = frames, []

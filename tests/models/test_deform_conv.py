@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -28,7 +27,7 @@ FLOAT32_TOLERANCE = 1e-4
 #: rounding of fp16 results near 1; positions rounded to fp16 would be wrong by up to 0.5
 FLOAT16_TOLERANCE = 4e-3
 #: first release that runs DeformConv on CPUs
-ONNXRUNTIME_LEAST = (1, 25)
+ONNXRUNTIME_LEAST = "1.25"
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,8 @@ def by_definition(case: Case) -> Array:
             within, fan = channel // weight.shape[1], case.made // case.groups
             outputs = slice(within * fan, (within + 1) * fan)
             made[batch, outputs, row, column] += weight[outputs, channel % weight.shape[1], i, j] * value
-    return made + bias[None, :, None, None]
+    made += bias[None, :, None, None]
+    return made
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -206,6 +206,7 @@ def test_graph_of_any_size_is_exported() -> None:
 
 
 def onnxruntime_result(case: Case, opset: int) -> Array:
+    onnxruntime = pytest.importorskip("onnxruntime", minversion=ONNXRUNTIME_LEAST, reason="has no DeformConv on CPUs")
     features, offset, mask, weight, bias = (tensor.numpy() for tensor in case.tensors(torch.float32))
     given = {"X": features, "W": weight, "offset": offset, "B": bias, "mask": mask}
     node = helper.make_node(
@@ -229,10 +230,6 @@ def onnxruntime_result(case: Case, opset: int) -> Array:
     return np.asarray(made)
 
 
-@pytest.mark.skipif(
-    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < ONNXRUNTIME_LEAST,
-    reason=f"onnxruntime {onnxruntime.__version__} has no DeformConv on CPUs, 1.25 has",
-)
 @pytest.mark.parametrize("opset", [19, 22])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_onnx_runtime_gives_the_same(case: Case, opset: int) -> None:

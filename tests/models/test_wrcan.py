@@ -108,7 +108,7 @@ def test_cost_is_that_of_the_authors_code(full_size: Wrcan) -> None:
     assert costs == pytest.approx([9_227, 2_680], abs=0.5)
 
 
-def test_path_without_the_trunk_costs_a_twentieth(full_size: Wrcan) -> None:
+def test_path_without_the_trunk_costs_360_gmac(full_size: Wrcan) -> None:
     frames = torch.empty(1, 3, 720, 1280, device="meta")
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         full_size.autoencode(frames)
