@@ -14,10 +14,13 @@ import av
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
+from safetensors.torch import save_file
 
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.pictures import read_picture, write_picture
+from deblurrt.models import create_model
 
 from .conftest import FRAMES, SIZE
 
@@ -204,3 +207,33 @@ def test_signal_leaves_a_playable_file(number: int, code: int, clip: Path, tmp_p
     assert done.returncode == code, done.stderr
     assert 3 <= len(_frames(output)) <= FRAMES
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_networks_of_the_zoo_run_in_pytorch(
+    deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three frames in, one ahead of the restored one; a network of the zoo with its checkpoint."""
+    network = create_model("kaist_net", in_frames=3, channels=2)
+    save_file(network.state_dict(), tmp_path / "small.safetensors")
+    options = ("--model", "kaist_net", "--checkpoint", tmp_path / "small.safetensors", "--threads", "1")
+    assert deblurrt("run", clip, tmp_path / "sharper.mp4", *options, "--json", "-") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["captured"] == summary["emitted"][str(tmp_path / "sharper.mp4")] == 12
+    assert summary["backend"].startswith("PyTorch")
+
+
+def test_enlarging_network_writes_pictures_four_times_as_large(deblurrt: Deblurrt, clip: Path, tmp_path: Path) -> None:
+    widths = {"n_feat": 16, "scale_unetfeats": 8, "scale_orsnetfeats": 8}
+    network = create_model("mprnet_sr", **widths, num_cab=1, groups=1, blocks=1)
+    torch.save(network.state_dict(), tmp_path / "small.pth")
+    options = ("--model", "mprnet_sr", "--checkpoint", tmp_path / "small.pth", "--threads", "1", "--side-by-side")
+    assert deblurrt("run", clip, tmp_path / "large.mp4", tmp_path / "pictures", *options) == 0
+    with av.open(str(tmp_path / "large.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.height, stream.width) == (4 * 48, 2 * 4 * 64)
+    assert len(list((tmp_path / "pictures").iterdir())) == 12
+
+
+def test_checkpoint_for_a_file_is_wrong_usage(deblurrt: Deblurrt, clip: Path, tmp_path: Path) -> None:
+    assert deblurrt("run", clip, tmp_path / "out.mp4", "--checkpoint", tmp_path / "w.pth") == 2
+    assert not (tmp_path / "out.mp4").exists()

@@ -118,11 +118,13 @@ def test_deformable_products_and_extractor_cost_what_is_known(size: tuple[int, i
         network = EdpnDeblock(n_frames=1, groups=1, use_extractor=True)
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(1, 3, *size))
-    by_module = {path: sum(ops.values()) / 2 / GMAC for path, ops in counter.get_flop_counts().items()}
+    by_module: dict[str, float] = {
+        path: sum(ops.values()) / 2 / GMAC for path, ops in counter.get_flop_counts().items()
+    }
 
     def cost(pattern: str) -> float:
         """Of the five copies of the usual network."""
-        return sum(5 * gmac for path, gmac in by_module.items() if re.fullmatch(f"EdpnDeblock.{pattern}", path))
+        return 5.0 * sum(gmac for path, gmac in by_module.items() if re.fullmatch(f"EdpnDeblock.{pattern}", path))
 
     products = cost("pspa.*dcnpack") - cost("pspa.*dcnpack.conv_offset_mask")
     assert products == pytest.approx(deformable, abs=DEFORMABLE_ROUNDING)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -106,3 +107,12 @@ def test_size_that_no_input_gives_is_refused() -> None:
     facts = next(facts for facts in FACTS if facts.name == "edpn_sr")
     with pytest.raises(UsageError, match="721x1280 is no multiple of 4"):
         facts.gmac(721, 1280)
+
+
+def test_the_page_of_the_networks_holds_the_same_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    for facts in FACTS:
+        figures = f"| {facts.parameters:,} | {facts.gmac(720, 1280):,.0f} |"
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{facts.label}` |"))
+        assert figures in line
+        assert f"| {facts.contract.halo_px} | {facts.contract.multiple} |" in line
