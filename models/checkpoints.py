@@ -33,7 +33,7 @@ def load_checkpoint(model: DeblurNetwork, path: str | Path) -> None:
     """
     path = Path(path)
     if is_keras(path):
-        _load_keras(model, path)
+        path = _load_keras(model, path)
     else:
         state = read_state(path)
         _check_keys(model, state, path)
@@ -111,7 +111,8 @@ def _recognised_keras(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, options
 
 
-def _load_keras(model: DeblurNetwork, path: Path) -> None:
+def _load_keras(model: DeblurNetwork, path: Path) -> Path:
+    """Load Keras' weights; return their file, which a ``model.json`` only stands for."""
     from .keras_network import KerasNetwork, fill_from_keras
     from .keras_weights import read_keras_weights
 
@@ -121,6 +122,7 @@ def _load_keras(model: DeblurNetwork, path: Path) -> None:
             f"{path} holds Keras weights, {_name(model)} has none{_fitting(dict(_recognised_keras(path)))}"
         )
     fill_from_keras(model, weights)
+    return weights.path
 
 
 def _check_keys(model: DeblurNetwork, state: Mapping[str, Tensor], path: Path) -> None:
@@ -141,7 +143,9 @@ def _check_keys(model: DeblurNetwork, state: Mapping[str, Tensor], path: Path) -
     if reshaped:
         shapes = [f"{key} {list(got[key])} instead of {list(wanted[key])}" for key in reshaped[:LISTED]]
         faults.append(f"other shapes: {_listed(shapes, len(reshaped))}")
-    raise ModelFileError(f"{path} does not fit {_name(model)}: {'; '.join(faults)}{_fitting(dict(recognised(state)), state)}")
+    raise ModelFileError(
+        f"{path} does not fit {_name(model)}: {'; '.join(faults)}{_fitting(dict(recognised(state)), state)}"
+    )
 
 
 def _check_copies(model: DeblurNetwork, state: Mapping[str, Tensor], path: Path) -> None:

@@ -12,6 +12,16 @@ from torch import Tensor, nn
 FAST_STEPS = (5, 4, 3, 2, 1)
 
 
+def global_pools(network: nn.Module) -> dict[str, nn.AdaptiveAvgPool2d]:
+    """Find every pool that averages a whole map, by each path it has in the network."""
+    modules = network.named_modules(remove_duplicate=False)
+    return {
+        path: module
+        for path, module in modules
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+    }
+
+
 def local_mean2d(features: Tensor, window: tuple[int, int]) -> Tensor:
     """Average a window around every pixel, moved inward at the borders.
 
@@ -64,6 +74,9 @@ class LocalAvgPool2d(nn.Module):
 class FastLocalAvgPool2d(nn.Module):
     """The authors' quicker approximation: means of every r-th sample, repeated; differs by up to 0.04 on noise.
 
+    Takes fixed sizes only: r depends on what divides the map's sides. Maps with fewer than two
+    samples or windows of less than one are averaged exactly.
+
     Args:
         window: Height and width, pixels of the map it pools.
         most_steps: Largest r along height and width.
@@ -77,20 +90,31 @@ class FastLocalAvgPool2d(nn.Module):
         height, width = x.shape[2:]
         if self.window[0] >= height and self.window[1] >= width:
             return x.mean((2, 3), keepdim=True)
-        exact = x if x.dtype == torch.float64 else x.float()
         steps = [_step(side, most) for side, most in zip((height, width), self.most_steps, strict=True)]
-        sums = exact[:, :, :: steps[0], :: steps[1]].cumsum(3).cumsum(2)
-        rows, columns = sums.shape[2:]
-        tall = min(rows - 1, self.window[0] // steps[0])
-        wide = min(columns - 1, self.window[1] // steps[1])
-        total = sums[:, :, :-tall, :-wide] - sums[:, :, :-tall, wide:] - sums[:, :, tall:, :-wide]
-        means = (total + sums[:, :, tall:, wide:]) / (tall * wide)
+        samples = (x if x.dtype == torch.float64 else x.float())[:, :, :: steps[0], :: steps[1]]
+        tall, wide = (
+            min(count - 1, side // step)
+            for count, side, step in zip(samples.shape[2:], self.window, steps, strict=True)
+        )
+        if min(tall, wide) < 1:
+            return local_mean2d(x, self.window)
+        # without zeros in front of the sums no window starts at the first sample, as in the authors' code
+        sums = samples.cumsum(3).cumsum(2)
+        means = _differences(_differences(sums, 3, wide), 2, tall) / (tall * wide)
         means = nn.functional.interpolate(means, scale_factor=(float(steps[0]), float(steps[1])))
         spare = height - means.shape[2], width - means.shape[3]
         edges = (spare[1] // 2, (spare[1] + 1) // 2, spare[0] // 2, (spare[0] + 1) // 2)
         return nn.functional.pad(means, edges, mode="replicate").to(x.dtype)
 
+    def extra_repr(self) -> str:
+        """Name the window and the steps."""
+        return f"window={self.window}, most_steps={self.most_steps}"
+
+
+def _differences(sums: Tensor, axis: int, reach: int) -> Tensor:
+    count = sums.shape[axis] - reach
+    return sums.narrow(axis, reach, count) - sums.narrow(axis, 0, count)
+
 
 def _step(side: int, most: int) -> int:
-    step = next(step for step in FAST_STEPS if side % step == 0)
-    return min(step, max(1, most))
+    return min(next(step for step in FAST_STEPS if side % step == 0), max(1, most))

@@ -6,17 +6,56 @@ one learned slope serves every activation.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..core.contract import FrameContract
-from .mprnet_stages import ChannelBlock, Decoder, Encoder, OriginalResolution, SupervisedAttention, conv
+from ..core.errors import UsageError
+from .local_pool import global_pools
+from .mprnet_stages import (
+    ATTENTION_REDUCTION,
+    ChannelBlock,
+    Decoder,
+    Encoder,
+    OriginalResolution,
+    SupervisedAttention,
+    conv,
+)
 from .network import DeblurNetwork
+
+#: tensors that tell the network and its widths, all with four axes
+KNOWN_BY = (
+    "shallow_feat1.0.weight",
+    "stage1_encoder.down12.down.1.weight",
+    "concat23.weight",
+    "stage3_orsnet.orb1.body.0.body.0.weight",
+)
+BLOCK_KEY = re.compile(r"stage3_orsnet\.orb1\.body\.\d+\.body\.0\.weight")
+#: keys of MPRNet-SR alone
+SR_PREFIX = "SRNet_"
+
+#: into how many parts the picture is cut, along height and width, for each part of the network that sees parts
+PARTS = {
+    "shallow_feat1": (2, 2),
+    "stage1_encoder": (2, 2),
+    "stage1_decoder": (2, 1),
+    "shallow_feat2": (2, 1),
+    "stage2_encoder": (2, 1),
+}
+
+
+class StageFeatures(NamedTuple):
+    """What a stage hands on: features gated by its picture, and each level of its encoder and decoder, finest first."""
+
+    attended: Tensor
+    encoded: list[Tensor]
+    decoded: list[Tensor]
 
 
 class MprNet(DeblurNetwork):
@@ -27,6 +66,9 @@ class MprNet(DeblurNetwork):
         scale_unetfeats: Channels each coarser level has more.
         scale_orsnetfeats: Channels the third stage has more.
         num_cab: Channel attention blocks per block of the third stage.
+
+    Raises:
+        UsageError: An option is impossible.
     """
 
     output_layers = ("sam12.conv2", "sam23.conv2", "tail")
@@ -39,8 +81,13 @@ class MprNet(DeblurNetwork):
         slope = nn.PReLU()
         widths = (n_feat, n_feat + scale_unetfeats, n_feat + 2 * scale_unetfeats)
         wide = n_feat + scale_orsnetfeats
-        for stage in (1, 2, 3):
-            self.add_module(f"shallow_feat{stage}", nn.Sequential(conv(3, n_feat), ChannelBlock(n_feat, slope)))
+        if min(*widths, wide) < ATTENTION_REDUCTION or num_cab < 1:
+            raise UsageError(
+                f"channels {widths} and {wide}, num_cab={num_cab}; expected at least {ATTENTION_REDUCTION} and 1"
+            )
+        self.shallow_feat1, self.shallow_feat2, self.shallow_feat3 = (
+            nn.Sequential(conv(3, n_feat), ChannelBlock(n_feat, slope)) for _ in range(3)
+        )
         self.stage1_encoder = Encoder(widths, slope, is_second=False)
         self.stage1_decoder = Decoder(widths, slope)
         self.stage2_encoder = Encoder(widths, slope, is_second=True)
@@ -61,84 +108,73 @@ class MprNet(DeblurNetwork):
         return [cast(Tensor, self.tail(features)) + frames, second, first]
 
     def features(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Run all three stages: features before the tail, and the pictures of stages 2 and 1."""
-        halves = _split(frames, 2)
-        shared, first = self._first_stage(halves)
-        attended, second = self._second_stage(frames, halves, shared)
-        return self._third_stage(frames, attended), second, _join(first, 2)
+        """Run all three stages: features before the tail, and the pictures of stages 2 and 1.
 
-    def _first_stage(self, halves: Tensor) -> tuple[tuple[list[Tensor], list[Tensor], Tensor], Tensor]:
-        """Encode quarters and decode halves: encoder, decoder and attended features, and the picture, by halves.
-
-        Parts of a picture lie in the batch: weights are shared, and the pools see each part alone.
+        Parts of the picture lie in the batch: weights are shared, and the pools see each part alone.
         """
+        halves = _split(frames, 2)
+        first, first_picture = self._first_stage(halves)
+        second, second_picture = self._second_stage(frames, halves, first)
+        merged = self.concat23(torch.cat([self.shallow_feat3(frames), second.attended], dim=1))
+        return self._third_stage(merged, second), second_picture, _join(first_picture, 2)
+
+    def _first_stage(self, halves: Tensor) -> tuple[StageFeatures, Tensor]:
+        """Encode quarters and decode halves; the picture comes in halves too."""
         quarters = _split(halves, 3)
-        encoded = [_join(level, 3) for level in self.stage1_encoder(self.get_submodule("shallow_feat1")(quarters))]
+        encoded = [_join(level, 3) for level in self.stage1_encoder(self.shallow_feat1(quarters))]
         decoded = self.stage1_decoder(encoded)
         attended, picture = self.sam12(decoded[0], halves)
-        return (encoded, decoded, attended), picture
+        return StageFeatures(attended, encoded, decoded), picture
 
-    def _second_stage(
-        self, frames: Tensor, halves: Tensor, shared: tuple[list[Tensor], list[Tensor], Tensor]
-    ) -> tuple[tuple[Tensor, list[Tensor], list[Tensor]], Tensor]:
-        """Encode halves and decode the whole: attended features, encoder and decoder features, and the picture."""
-        encoded, decoded, attended = shared
-        merged = self.concat12(torch.cat([self.get_submodule("shallow_feat2")(halves), attended], dim=1))
-        levels = [_join(level, 2) for level in self.stage2_encoder(merged, encoded, decoded)]
-        whole = self.stage2_decoder(levels)
-        attended, picture = self.sam23(whole[0], frames)
-        return (attended, levels, whole), picture
+    def _second_stage(self, frames: Tensor, halves: Tensor, first: StageFeatures) -> tuple[StageFeatures, Tensor]:
+        """Encode halves and decode the whole."""
+        merged = self.concat12(torch.cat([self.shallow_feat2(halves), first.attended], dim=1))
+        encoded = [_join(level, 2) for level in self.stage2_encoder(merged, first.encoded, first.decoded)]
+        decoded = self.stage2_decoder(encoded)
+        attended, picture = self.sam23(decoded[0], frames)
+        return StageFeatures(attended, encoded, decoded), picture
 
-    def _third_stage(self, frames: Tensor, shared: tuple[Tensor, list[Tensor], list[Tensor]]) -> Tensor:
-        """Work at full resolution, with the second stage's features."""
-        return self._merge_and_restore(frames, shared)[1]
-
-    def _merge_and_restore(
-        self, frames: Tensor, shared: tuple[Tensor, list[Tensor], list[Tensor]]
-    ) -> tuple[Tensor, Tensor]:
-        attended, encoded, decoded = shared
-        merged = self.concat23(torch.cat([self.get_submodule("shallow_feat3")(frames), attended], dim=1))
-        return merged, self.stage3_orsnet(merged, encoded, decoded)
+    def _third_stage(self, merged: Tensor, second: StageFeatures) -> Tensor:
+        """Work on the whole at full size."""
+        return cast(Tensor, self.stage3_orsnet(merged, second.encoded, second.decoded))
 
     def pool_scales(self) -> dict[str, tuple[Fraction, Fraction]]:
         """Size of the map of each global pool over the input's: stages work on quarters and halves."""
-        pools = (path for path, module in self.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d))
-        return {path: _pool_scale(path) for path in pools}
+        return {path: _pool_scale(path) for path in global_pools(self)}
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read the widths off the authors' keys."""
-        if any(key.startswith("SRNet_") for key in state):
+        """Read the widths off the authors' keys, those that are not the usual ones."""
+        if any(key.startswith(SR_PREFIX) for key in state):
             return None
-        return stage_options(state)
+        options = stage_options(state)
+        return None if options is None else cls._unusual(options)
+
+    @classmethod
+    def _unusual(cls, options: dict[str, int]) -> dict[str, Any]:
+        usual = inspect.signature(cls).parameters
+        return {name: value for name, value in options.items() if value != usual[name].default}
+
+
+def stage_options(state: Mapping[str, Tensor]) -> dict[str, int] | None:
+    """Read the widths of the three stages off the authors' keys; None where the stages are not there."""
+    if any(key not in state or state[key].ndim != 4 for key in KNOWN_BY):
+        return None
+    width, coarser, wide = (state[key].shape[0] for key in KNOWN_BY[:3])
+    return {
+        "n_feat": width,
+        "scale_unetfeats": coarser - width,
+        "scale_orsnetfeats": wide - width,
+        "num_cab": sum(1 for key in state if BLOCK_KEY.fullmatch(key)),
+    }
 
 
 def _pool_scale(path: str) -> tuple[Fraction, Fraction]:
     """Scale of the map a channel attention sees, height first, read off its place in the network."""
-    part = path.partition(".")[0]
-    parts = {"shallow_feat1": (2, 2), "stage1_encoder": (2, 2), "stage1_decoder": (2, 1)}
-    parts |= {"shallow_feat2": (2, 1), "stage2_encoder": (2, 1)}
-    tall, wide = parts.get(part, (1, 1))
+    tall, wide = PARTS.get(path.partition(".")[0], (1, 1))
     level = re.search(r"(?:level|skip_attn)(\d)", path)
     coarser = 2 ** (int(level[1]) - 1) if level else 1
     return Fraction(1, tall * coarser), Fraction(1, wide * coarser)
-
-
-def stage_options(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Read the widths of the three stages; None where they are not all there."""
-    wanted = ("shallow_feat1.0.weight", "stage1_encoder.down12.down.1.weight", "concat23.weight")
-    if any(key not in state for key in wanted):
-        return None
-    width, coarser, wide = (state[key].shape[0] for key in wanted)
-    blocks = sum(1 for key in state if key.startswith("stage3_orsnet.orb1.body.") and key.endswith(".body.0.weight"))
-    options = {
-        "n_feat": width,
-        "scale_unetfeats": coarser - width,
-        "scale_orsnetfeats": wide - width,
-        "num_cab": blocks,
-    }
-    usual = {"n_feat": 96, "scale_unetfeats": 48, "scale_orsnetfeats": 32, "num_cab": 8}
-    return {key: value for key, value in options.items() if value != usual[key]}
 
 
 def _split(x: Tensor, axis: int) -> Tensor:

@@ -6,20 +6,26 @@ Attention Modules".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
 
 from ..core.contract import FrameContract
+from ..core.errors import UsageError
 from .attention import MultiScaleResidualBlock
-from .mprnet import MprNet, stage_options
+from .mprnet import MprNet, StageFeatures, stage_options
 from .mprnet_stages import ChannelBlock, conv
 
 #: channels of the reconstruction, and how many times narrower its attention is
 CHANNELS, REDUCTION = 64, 8
 SCALE = 4
 LEAKY_SLOPE = 0.1
+
+#: the last layer tells the network from MPRNet
+OUTPUT_KEY = "SRNet_upscale.2.weight"
+BLOCK_KEY = re.compile(r"SRNet_reconstructor(\d+)\.body\.(\d+)\.body\.0\.weight")
 
 
 class ReconstructionGroup(nn.Module):
@@ -46,6 +52,9 @@ class MprNetSr(MprNet):
         groups: Residual groups of the reconstruction.
         blocks: RMS blocks per group.
         num_cab: As of ``MprNet``.
+
+    Raises:
+        UsageError: An option is impossible.
     """
 
     output_layers = ("sam12.conv2", "sam23.conv2", "SRNet_upscale.2")
@@ -63,6 +72,8 @@ class MprNetSr(MprNet):
         super().__init__(
             n_feat=n_feat, scale_unetfeats=scale_unetfeats, scale_orsnetfeats=scale_orsnetfeats, num_cab=num_cab
         )
+        if min(groups, blocks) < 1:
+            raise UsageError(f"groups={groups}, blocks={blocks}; expected at least 1 each")
         self.contract = FrameContract(task="deblur_sr", scale=SCALE, multiple=8, io="float")
         wide, self._groups = n_feat + scale_orsnetfeats, groups
         slope = cast(nn.PReLU, self.get_submodule("shallow_feat1.1.body.1"))
@@ -84,10 +95,9 @@ class MprNetSr(MprNet):
         features, second, first = self.features(frames)
         return [cast(Tensor, self.tail(features)), second, first], self._enlarge(features)
 
-    def _third_stage(self, frames: Tensor, shared: tuple[Tensor, list[Tensor], list[Tensor]]) -> Tensor:
-        """Work at full resolution; unlike MPRNet's, the merged features are added."""
-        merged, restored = self._merge_and_restore(frames, shared)
-        return merged + restored
+    def _third_stage(self, merged: Tensor, second: StageFeatures) -> Tensor:
+        """Work on the whole at full size; unlike in MPRNet, the merged features are added."""
+        return merged + super()._third_stage(merged, second)
 
     def _enlarge(self, features: Tensor) -> Tensor:
         start = x = self.SRNet_before_rec(self.SRNet_sr_cab(features))
@@ -98,14 +108,10 @@ class MprNetSr(MprNet):
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-        """Read widths and depths off the authors' keys."""
+        """Read widths and depths off the authors' keys, those that are not the usual ones."""
         options = stage_options(state)
-        if options is None or "SRNet_upscale.2.weight" not in state:
+        places = [found.groups() for found in map(BLOCK_KEY.fullmatch, state) if found]
+        if options is None or OUTPUT_KEY not in state or not places:
             return None
-        groups = sum(1 for key in state if key.startswith("SRNet_reconstructor") and key.count(".") == 3)
-        first = [
-            key for key in state if key.startswith("SRNet_reconstructor1.body.") and key.endswith(".body.0.weight")
-        ]
-        depth = {"groups": groups, "blocks": len(first)}
-        usual = {"groups": 17, "blocks": 10}
-        return options | {key: value for key, value in depth.items() if value != usual[key]}
+        depth = {"groups": len({group for group, _ in places}), "blocks": len({block for _, block in places})}
+        return cls._unusual(options | depth)

@@ -13,9 +13,10 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ..core.errors import UsageError
-from .local_pool import FastLocalAvgPool2d, LocalAvgPool2d
+from .local_pool import FastLocalAvgPool2d, LocalAvgPool2d, global_pools
 from .network import DeblurNetwork
 from .tlsc_config import TlscConfig
 
@@ -42,16 +43,16 @@ def apply_tlsc(network: DeblurNetwork, train_size: Size, base_size: Size, *, fas
         fast: Whether to take the authors' approximation.
 
     Returns:
-        The copy, with the same keys; its ``tlsc`` holds the sizes.
+        The copy, for inference, with the same keys; its ``tlsc`` holds the sizes.
 
     Raises:
-        UsageError: A size is not positive, is no multiple of the network's, or there is no global pool.
+        UsageError: A size is not positive, ``train_size`` is no multiple of the network's, there is no
+            global pool or no longer one, or a pool sees maps of several sizes.
     """
     config = TlscConfig(_pair(train_size), _pair(base_size), fast)
-    scales = network.pool_scales() or _measured_scales(network, config.train_size)
-    if not scales:
-        raise UsageError(f"{_name(network)} has no global pool to replace; leave TLSC out")
-    converted = copy.deepcopy(network)
+    _check(network, config)
+    converted = copy.deepcopy(network).eval()
+    scales = converted.pool_scales() or _measured_scales(converted, config.train_size)
     for path, scale in scales.items():
         parent, _, name = path.rpartition(".")
         setattr(converted.get_submodule(parent), name, _pool(scale, config))
@@ -59,10 +60,20 @@ def apply_tlsc(network: DeblurNetwork, train_size: Size, base_size: Size, *, fas
     return converted
 
 
+def _check(network: DeblurNetwork, config: TlscConfig) -> None:
+    if network.tlsc is not None:
+        raise UsageError(f"the pools of {_name(network)} are local already; apply TLSC to the network as it was before")
+    if not global_pools(network):
+        raise UsageError(f"{_name(network)} has no global pool to replace; leave TLSC out")
+    (height, width), multiple = config.train_size, network.contract.multiple
+    if height % multiple or width % multiple:
+        raise UsageError(f"the training size is {height}x{width}, {_name(network)} takes multiples of {multiple}")
+
+
 def window_of(scale: Scale, config: TlscConfig) -> tuple[int, int]:
-    """Height and width of the window of a pool whose map has ``scale``, pixels of the map."""
-    tall, wide = (int(ratio * side) for ratio, side in zip(scale, config.base_size, strict=True))
-    return max(tall, 1), max(wide, 1)
+    """Height and width of the window of a pool whose map has ``scale``, pixels of the map, at least 1."""
+    tall, wide = (max(int(ratio * side), 1) for ratio, side in zip(scale, config.base_size, strict=True))
+    return tall, wide
 
 
 def _pool(scale: Scale, config: TlscConfig) -> nn.Module:
@@ -77,24 +88,21 @@ def _measured_scales(network: DeblurNetwork, train_size: tuple[int, int]) -> dic
     """Run once on a training crop and look at the size of every map that is pooled.
 
     Raises:
-        UsageError: The crop is no multiple of the network's sizes, or a pool sees maps of several sizes.
+        UsageError: A pool sees maps of several sizes.
     """
-    logger.warning("TLSC of %s is experimental: nobody published it for this network", _name(network))
-    multiple = network.contract.multiple
-    if train_size[0] % multiple or train_size[1] % multiple:
-        raise UsageError(f"the training size is {train_size[0]}x{train_size[1]}, expected multiples of {multiple}")
+    logger.warning("TLSC of %s is experimental: its effect on this network is unpublished", _name(network))
     seen: dict[str, set[Scale]] = {}
 
-    def watch(path: str, pool: nn.Module) -> torch.utils.hooks.RemovableHandle:
+    def watch(path: str, pool: nn.Module) -> RemovableHandle:
         def on_call(_pool: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             height, width = inputs[0].shape[2:]
             seen.setdefault(path, set()).add((Fraction(height, train_size[0]), Fraction(width, train_size[1])))
 
         return pool.register_forward_pre_hook(on_call)
 
-    handles = [watch(path, pool) for path, pool in network.named_modules() if isinstance(pool, nn.AdaptiveAvgPool2d)]
+    handles = [watch(path, pool) for path, pool in global_pools(network).items()]
     reference = next(network.parameters())
-    crop = torch.zeros(1, 3 * network.contract.window, *train_size, device=reference.device, dtype=reference.dtype)
+    crop = reference.new_zeros(1, 3 * network.contract.window, *train_size)
     with torch.inference_mode():
         network(crop)
     for handle in handles:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ..core.errors import UsageError
 
+SIZES = re.compile(r"([0-9]+(?:x[0-9]+)?):([0-9]+(?:x[0-9]+)?)")
+
 
 @dataclass(frozen=True, slots=True)
 class TlscConfig:
@@ -37,12 +39,14 @@ def parse_tlsc(text: str) -> TlscConfig:
     (96, 96)
 
     Raises:
-        UsageError: The text has another form.
+        UsageError: The text has another form, or a side is zero.
     """
-    match = re.fullmatch(r"(\d+)(?:x(\d+))?:(\d+)(?:x(\d+))?", text)
+    match = SIZES.fullmatch(text)
     if match is None:
         raise UsageError(f"{text!r} is no TRAIN:BASE; expected sides such as 256:384 (MPRNet) or 64:96 (MPRNet-SR)")
-    height, width, tall, wide = (int(side) if side else None for side in match.groups())
-    assert height is not None
-    assert tall is not None
-    return TlscConfig((height, width or height), (tall, wide or tall))
+    return TlscConfig(_size(match[1]), _size(match[2]))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)

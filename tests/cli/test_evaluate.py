@@ -13,7 +13,7 @@ import torch
 
 from deblurrt.cli import evaluate
 from deblurrt.core.pictures import write_picture
-from deblurrt.datasets import opencv
+from deblurrt.datasets import opencv, score_pairs
 from deblurrt.models import create_model
 from deblurrt.runtime.session import Session
 
@@ -147,7 +147,7 @@ def test_restart_forgets_an_interrupted_evaluation(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = write_reds(tmp_path / "REDS", 2)
-    score = evaluate.score_pairs
+    score = score_pairs
 
     def interrupted(*arguments: Any) -> Any:
         yield next(score(*arguments))

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from deblurrt.core.optional import require
+
+h5py = require("h5py", purpose="write the files of a test")
 
 #: layers without weights, which Keras lists as well
 EMPTY_LAYERS = ("input_1", "leaky_re_lu", "add", "concatenate")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Shapes = dict[str, tuple[int, ...]]
@@ -177,7 +177,7 @@ def mprnet_sr(*, groups: int = 17, blocks: int = 10, **options: int) -> Shapes:
     return shapes | conv("SRNet_upscale.0", 1024, 64, 1, bias=False) | conv("SRNet_upscale.2", 3, 64, bias=False)
 
 
-def _numbered(kind: str, kernels: list[tuple[int, ...]], bias_axis: int) -> Shapes:
+def _numbered(kind: str, kernels: Sequence[tuple[int, ...]], bias_axis: int) -> Shapes:
     shapes: Shapes = {}
     for place, kernel in enumerate(kernels):
         name = f"{kind}_{place}" if place else kind
