@@ -1,0 +1,160 @@
+"""From a PyTorch network to the float graph: traced once, for any batch and size."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..core.contract import FrameContract
+from ..core.errors import UsageError
+from ..core.optional import require
+from .operator_swaps import swapped
+from .student_graph import IR_VERSION, OPSET
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: sides of the picture a network is traced with, in multiples, different from each other and from one
+TRACE_MULTIPLES = (6, 8)
+#: smallest side it is traced with, pixels: torch takes a side of one for a constant
+TRACE_LEAST_PX = 32
+#: largest side the file promises to take, pixels
+LARGEST_PX = 16384
+#: metadata of a node that is kept: the path of its module
+SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+
+def float_graph(network: nn.Module, contract: FrameContract) -> Any:
+    """Trace a network into an ONNX model with free batch, height and width.
+
+    Nodes are named by their module's path and the operation, ``body.0.shrink.0/conv2d_4``; our own
+    operators are nodes without bodies.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        contract: Of the network; only multiples of ``contract.multiple`` are traced.
+
+    Returns:
+        ``onnx.ModelProto``: input ``frames`` ``float32 [batch, 3 * window, height, width]``, output
+        ``restored``.
+
+    Raises:
+        UsageError: The network cannot be traced; the message names the line.
+        MissingExtraError: torch or onnxscript is not installed.
+    """
+    torch = require("torch", purpose="export a network")
+    require("onnxscript", purpose="export a network")
+    traced = swapped(network).eval()
+    tall, wide = (_trace_px(count, contract) for count in TRACE_MULTIPLES)
+    frames = torch.zeros(2, 3 * contract.window, tall, wide)
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                traced,
+                (frames,),
+                dynamo=True,
+                dynamic_shapes=(_dynamic_shape(contract),),
+                opset_version=OPSET,
+                input_names=["frames"],
+                output_names=["restored"],
+                external_data=False,
+                optimize=True,
+                verbose=False,
+            )
+    except Exception as error:  # the tracer raises whatever the network's own code raises
+        raise UsageError(f"{type(network).__name__} cannot be traced: {_cause(error)}") from error
+    model = program.model_proto
+    model.ir_version = IR_VERSION
+    model.producer_name = "deblurrt"
+    _name_nodes(model)
+    _name_sides(model)
+    return model
+
+
+def _trace_px(count: int, contract: FrameContract) -> int:
+    least = max(TRACE_LEAST_PX, contract.min_size + 1)
+    return max(count, -(-least // contract.multiple) + count - TRACE_MULTIPLES[0]) * contract.multiple
+
+
+def _dynamic_shape(contract: FrameContract) -> dict[int, Any]:
+    dim = require("torch", purpose="export a network").export.Dim
+    multiple = contract.multiple
+    least, most = max(2, -(-contract.min_size // multiple)), LARGEST_PX // multiple
+    sides = [dim(name, min=least, max=most) for name in ("rows", "columns")]
+    tall, wide = (multiple * side if multiple > 1 else side for side in sides)
+    return {0: dim("batch", min=1, max=64), 2: tall, 3: wide}
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep the tracer's progress and deprecations to itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause in one line, with the line of the network's code it comes from where that is known."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0] if lines else type(error).__name__
+    place = next((line for line in lines if line.startswith("File ") and "/torch/" not in line), None)
+    if place is None and error.__traceback__ is not None:
+        place = _last_foreign_frame(error)
+    return f"{said[:200]} ({place})" if place else said[:200]
+
+
+def _last_foreign_frame(error: BaseException) -> str | None:
+    """Where outside torch the error was raised."""
+    found, step = None, error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        if "/torch/" not in code.co_filename and not code.co_filename.startswith("<"):
+            found = f"{code.co_filename.rpartition('/')[2]}, line {step.tb_lineno}, in {code.co_name}"
+        step = step.tb_next
+    return found
+
+
+def _name_nodes(model: Any) -> None:
+    """Name nodes by module and operation, and drop what else the tracer noted, such as paths of this machine."""
+    for node in model.graph.node:
+        kept = {entry.key: entry.value for entry in node.metadata_props if entry.key == SCOPES_KEY}
+        scopes = [part.strip(" '\"") for part in kept.get(SCOPES_KEY, "[]").strip("[]").split(",")]
+        module = scopes[-2] if len(scopes) > 1 and not scopes[-2].startswith("_empty") else ""
+        node.name = f"{module}/{node.name.removeprefix('node_')}" if module else node.name.removeprefix("node_")
+        del node.metadata_props[:]
+        for key, value in kept.items():
+            node.metadata_props.add(key=key, value=value)
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.graph.doc_string = ""
+    model.doc_string = ""
+
+
+def _name_sides(model: Any) -> None:
+    """Call the free sides of input and output ``height`` and ``width``."""
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
+            dim = value.type.tensor_type.shape.dim[axis]
+            if dim.HasField("dim_param"):
+                dim.dim_param = name if value.name == "frames" else f"restored_{name}" if axis else name
+    # sizes inside were named after the tracer's symbols, which no longer exist
+    del model.graph.value_info[:]
