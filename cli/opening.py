@@ -96,19 +96,29 @@ def _open_file(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str
 
 def _open_network(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str | None]:
     require("torch", purpose=f"run the network {choice.model}")
-    from ..models.tlsc import apply_tlsc
     from ..models.torch_backend import session_from_network
 
     if config.backend != "auto":
         raise UsageError(f"--backend {config.backend} runs files, {choice.model} runs in PyTorch; leave --backend out")
-    network = network_of(choice.model, choice.checkpoint)
-    if choice.tlsc is not None:
-        sizes = parse_tlsc(choice.tlsc)
-        network = apply_tlsc(network, sizes.train_size, sizes.base_size)
+    network = with_tlsc(network_of(choice.model, choice.checkpoint), choice.tlsc)
     return session_from_network(network, choice.model, config.options), network.weights or None
 
 
-def network_of(model: str, checkpoint: Path | None) -> DeblurNetwork:
+def with_tlsc(network: DeblurNetwork, tlsc: str | None) -> DeblurNetwork:
+    """Replace a network's global pools as ``TRAIN:BASE`` says; None leaves them.
+
+    Raises:
+        UsageError: The text has another form, or there is no pool to replace.
+    """
+    if tlsc is None:
+        return network
+    from ..models.tlsc import apply_tlsc
+
+    sizes = parse_tlsc(tlsc)
+    return apply_tlsc(network, sizes.train_size, sizes.base_size)
+
+
+def network_of(model: str, checkpoint: Path | None, seed: int = 0) -> DeblurNetwork:
     """Make a network of the zoo or a user's own, with the weights of a checkpoint.
 
     Raises:
@@ -117,7 +127,7 @@ def network_of(model: str, checkpoint: Path | None) -> DeblurNetwork:
     """
     if model in ZOO and checkpoint is not None:
         return model_from_checkpoint(checkpoint, model)
-    network = create_model(model) if model in ZOO else _users_network(model)
+    network = create_model(model, seed=seed) if model in ZOO else _users_network(model)
     if checkpoint is not None:
         load_checkpoint(network, checkpoint)
     elif model in ZOO:

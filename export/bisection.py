@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -72,14 +72,20 @@ class _Call:
     outputs: tuple[Array, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """A tensor of the graph, the call it belongs to, and how far it is from the reference."""
+class _Place(NamedTuple):
+    """A tensor of the graph and the call it belongs to."""
 
     module: str
     call: int
     calls: int
     tensor: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """How far a tensor is from its reference."""
+
+    place: _Place
     max_abs: float
     largest: float
     agrees: bool
@@ -114,11 +120,11 @@ def first_divergence(
     given = [graph.given_by(call.names, call.number, counts[call.names]) for call in calls]
     values = _run(model, {*graph.outputs, *(tensor for tensors in given for tensor in tensors)}, {graph.input: frames})
     matches = [
-        _match(graph.name_of(call.names, tensor), tensor, (expected, values[tensor]), tolerance)
+        _match(_place(graph, call, counts, tensor), (expected, values[tensor]), tolerance)
         for call, tensors in zip(calls, given, strict=True)
         for expected, tensor in _of_equal_shape(call.outputs, {tensor: values[tensor] for tensor in tensors})
     ]
-    _check_outputs(graph.outputs, {match.tensor for match in matches}, values)
+    _check_outputs(graph.outputs, {match.place.tensor for match in matches}, values)
     return _first(graph, matches)
 
 
@@ -150,7 +156,7 @@ def first_divergence_between(
     expected, got = (_run(model, shared, feeds) for model in (reference, other))
     numbers = [tensor for tensor in shared if _is_numeric(expected[tensor]) and _is_numeric(got[tensor])]
     matches = [
-        _match((graph.module_of(tensor), 1, 1), tensor, (expected[tensor], got[tensor]), tolerance)
+        _match(_Place(graph.module_of(tensor), 1, 1, tensor), (expected[tensor], got[tensor]), tolerance)
         for tensor in numbers
     ]
     return _first(graph, matches)
@@ -218,11 +224,15 @@ def _of_equal_shape(outputs: Sequence[Array], candidates: Mapping[str, Array]) -
             yield output, fitting[-1]
 
 
-def _match(call: tuple[str, int, int], tensor: str, pair: tuple[Array, Array], tolerance: float) -> _Match:
+def _place(graph: ScopedGraph, call: _Call, counts: Counter[tuple[str, ...]], tensor: str) -> _Place:
+    return _Place(graph.name_of(call.names, tensor), call.number, counts[call.names], tensor)
+
+
+def _match(place: _Place, pair: tuple[Array, Array], tolerance: float) -> _Match:
     """Measure how far the second of a pair is from the first, and judge it."""
     reference, got = pair
     if reference.shape != got.shape:
-        return _Match(*call, tensor, math.inf, 0.0, agrees=False)
+        return _Match(place, math.inf, 0.0, agrees=False)
     expected, found = reference.astype(np.float64), got.astype(np.float64)
     is_same = (expected == found) | (np.isnan(expected) & np.isnan(found))
     with np.errstate(invalid="ignore"):
@@ -232,7 +242,7 @@ def _match(call: tuple[str, int, int], tensor: str, pair: tuple[Array, Array], t
     allowed = tolerance * max(largest, LEAST_MAGNITUDE)
     # rounding turns the last bit of a float into a whole grey level
     allowed = max(allowed, 1.0) if got.dtype == np.uint8 else allowed
-    return _Match(*call, tensor, max_abs, largest, max_abs <= allowed)
+    return _Match(place, max_abs, largest, max_abs <= allowed)
 
 
 def _check_outputs(outputs: Sequence[str], compared: set[str], values: Mapping[str, Array]) -> None:
@@ -247,14 +257,13 @@ def _first(graph: ScopedGraph, matches: Sequence[_Match]) -> Divergence | None:
 
     A tensor belongs to the calls of a module and of those around it; one that agrees is enough.
     """
-    agreeing = {match.tensor for match in matches if match.agrees}
+    agreeing = {match.place.tensor for match in matches if match.agrees}
     met = graph.behind([tensor for tensor in graph.outputs if tensor not in agreeing], agreeing)
-    for match in matches:
-        if match.tensor in met:
-            node = graph.producers[match.tensor]
-            place = (match.module, match.call, match.calls, match.tensor)
-            return Divergence(*place, node.name, node.op_type, match.max_abs, match.largest)
-    return None
+    first = next((match for match in matches if match.place.tensor in met), None)
+    if first is None:
+        return None
+    node = graph.producers[first.place.tensor]
+    return Divergence(*first.place, node.name, node.op_type, first.max_abs, first.largest)
 
 
 def _is_numeric(value: Any) -> bool:

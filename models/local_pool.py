@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 #: the fast variant looks at every r-th row and column, r being the largest of these that divides the side
 FAST_STEPS = (5, 4, 3, 2, 1)
@@ -45,10 +46,9 @@ def _mean_along(x: Tensor, axis: int, window: int) -> Tensor:
     """Running mean along one axis, from differences of a running sum."""
     length = x.shape[axis]
     reach = min(length, window)
-    before = torch.zeros_like(x.narrow(axis, 0, 1))
-    sums = torch.cat([before, torch.cumsum(x, axis)], dim=axis)
-    places = torch.arange(length, device=x.device)
-    start = torch.clamp(places - (reach - 1) // 2, 0, length - reach)
+    zero_in_front = [0, 0] * (x.ndim - 1 - axis) + [1, 0]
+    sums = torch.cumsum(functional.pad(x, zero_in_front), axis)
+    start = torch.clamp(torch.arange(length, device=x.device) - (reach - 1) // 2, 0, length - reach)
     return (sums.index_select(axis, start + reach) - sums.index_select(axis, start)) / reach
 
 
@@ -74,8 +74,9 @@ class LocalAvgPool2d(nn.Module):
 class FastLocalAvgPool2d(nn.Module):
     """The authors' quicker approximation: means of every r-th sample, repeated.
 
-    On noise between 0 and 1 it differs by up to 0.04 from the mean over windows of 96x96. Takes fixed sizes only: r depends on what divides the map's sides. Maps with fewer than two
-    samples or windows of less than one are averaged exactly.
+    On noise between 0 and 1 it differs by up to 0.04 from means over 96x96. Takes fixed sizes only,
+    since r depends on what divides the map's sides. Maps with fewer than two samples along an axis
+    and windows of less than one are averaged exactly.
 
     Args:
         window: Height and width, pixels of the map it pools.
@@ -101,10 +102,10 @@ class FastLocalAvgPool2d(nn.Module):
         # without zeros in front of the sums no window starts at the first sample, as in the authors' code
         sums = samples.cumsum(3).cumsum(2)
         means = _differences(_differences(sums, 3, wide), 2, tall) / (tall * wide)
-        means = nn.functional.interpolate(means, scale_factor=(float(steps[0]), float(steps[1])))
+        means = functional.interpolate(means, scale_factor=(float(steps[0]), float(steps[1])))
         spare = height - means.shape[2], width - means.shape[3]
         edges = (spare[1] // 2, (spare[1] + 1) // 2, spare[0] // 2, (spare[0] + 1) // 2)
-        return nn.functional.pad(means, edges, mode="replicate").to(x.dtype)
+        return functional.pad(means, edges, mode="replicate").to(x.dtype)
 
     def extra_repr(self) -> str:
         """Name the window and the steps."""

@@ -12,8 +12,8 @@ from deblurrt.models.local_pool import FastLocalAvgPool2d, LocalAvgPool2d, globa
 
 #: float32 sums of some tens of values in another order
 ROUNDING = 1e-5
-#: float32 differences of running sums of up to 1280 values of about 1
-LARGE_MAP_TOLERANCE = 1e-5
+#: float32 differences of running sums of up to 1280 values of about 1; 8e-7 was measured
+LARGE_MAP_TOLERANCE = 2e-6
 #: half of float16's step just above 1, relative
 FLOAT16_ROUNDING = 2**-11
 #: the authors' approximation was seen to be off by up to 0.04 on uniform noise
@@ -102,10 +102,9 @@ def test_float64_stays() -> None:
 
 def test_gradient_of_a_sum_counts_windows_over_each_pixel() -> None:
     x = torch.ones(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
-    local_mean2d(x, (1, 3)).sum().backward()
-    assert x.grad is not None
-    # starts along a row of five are 0, 0, 1, 2, 2
-    torch.testing.assert_close(x.grad[0, 0] * 3, torch.tensor([[2.0, 3, 5, 3, 2]] * 4, dtype=torch.float64))
+    (gradient,) = torch.autograd.grad(local_mean2d(x, (1, 3)).sum(), x)
+    # windows along a row of five start at 0, 0, 1, 2, 2
+    torch.testing.assert_close(gradient[0, 0] * 3, torch.tensor([[2.0, 3, 5, 3, 2]] * 4, dtype=torch.float64))
 
 
 def test_meta_maps_give_the_size() -> None:
