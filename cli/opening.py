@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: ``package.module:factory``; a path or a drive letter has other characters
+USERS_NETWORK = re.compile(r"[\w.]+:\w+")
 MODEL_FORMS = "a shipped name, a zoo name (deblurrt models lists both), package.module:factory or FILE.onnx"
 
 
@@ -82,7 +85,7 @@ def is_network(model: str) -> bool:
     """Whether MODEL is a network that PyTorch runs, not a file."""
     if model in SHIPPED or model in ALIASES or Path(model).exists():
         return False
-    return model in ZOO or (":" in model and not Path(model).suffix)
+    return model in ZOO or USERS_NETWORK.fullmatch(model) is not None
 
 
 def _open_file(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str]:

@@ -78,7 +78,8 @@ def open_onnx(path: Path) -> OnnxFile:
         raise ModelFileError(f"no model at {path}; deblurrt run --help lists the shipped ones")
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model)
+        # by path: weights beside the file are looked for in its folder, not in the current one
+        onnx.checker.check_model(str(path))
     except Exception as error:  # protobuf, onnx and the file system each raise their own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(f"{path} is not an ONNX model ({reason[:120]}); export it again") from error

@@ -188,13 +188,14 @@ def test_users_own_module_is_scored(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "users_network.py").write_text("import torch\n\nmake = torch.nn.Identity\nother = dict\n")
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / "network.py").write_text("import torch\n\nmake = torch.nn.Identity\nother = dict\n")
     monkeypatch.chdir(tmp_path)
-    assert deblurrt("eval", "users_network:make", "--data", pairs, "--threads", "1", "--json", "-") == 0
+    assert deblurrt("eval", "users.network:make", "--data", pairs, "--threads", "1", "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["gain_db"] == 0
-    assert deblurrt("eval", "users_network:other", "--data", pairs) == 2
+    assert deblurrt("eval", "users.network:other", "--data", pairs) == 2
     assert "gives a dict, expected a torch.nn.Module" in capsys.readouterr().err
-    assert deblurrt("eval", "users_network:missing", "--data", pairs) == 2
+    assert deblurrt("eval", "users.network:missing", "--data", pairs) == 2
     assert "expected package.module:factory" in capsys.readouterr().err
 
 
