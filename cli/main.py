@@ -18,6 +18,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("run", "run_command"),
     "eval": ("evaluate", "eval_command"),
     "models": ("models", "models_command"),
+    "export": ("export", "export_command"),
+    "compare": ("compare", "compare_command"),
+    "inspect": ("inspect_file", "inspect_command"),
     "train": ("train", "train_command"),
 }
 INTERRUPTED = 130
@@ -49,7 +52,7 @@ class _Verbs(click.Group):
 @click.command(cls=_Verbs, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("deblurrt"), prog_name="deblurrt")
 def command() -> None:
-    """Deblur video in real time: run, score, list and train deblurring networks."""
+    """Deblur video in real time: run, score, export and train deblurring networks."""
 
 
 @contextmanager

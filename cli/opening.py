@@ -152,7 +152,8 @@ def _users_network(model: str) -> DeblurNetwork:
         sys.path.pop(0)
     if not isinstance(network, torch.nn.Module):
         raise UsageError(f"{model} gives a {type(network).__name__}, expected a torch.nn.Module")
-    for name, value in (("contract", FrameContract(io="float")), ("weights", "")):
+    told = {"contract": FrameContract(io="float"), "weights": "", "architecture": "", "options": {}, "tlsc": None}
+    for name, value in told.items():
         if not hasattr(network, name):
             setattr(network, name, value)
     users: DeblurNetwork = network

@@ -18,6 +18,8 @@ EXTRA_OF_MODULE = {
     "h5py": "keras",
     "lpips": "lpips",
     "openvino": "cpu",
+    "onnxscript": "export",
+    "onnxslim": "export",
     "safetensors": "train",
     "torch": "train",
 }

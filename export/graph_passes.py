@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import ContractError
 from ..core.optional import require
+from ..plugins.onnx_ops import strip_bodies
 from ..plugins.plugin_op import DOMAIN
 
 logger = logging.getLogger(__name__)
@@ -37,18 +39,21 @@ def clean_up(model: Any) -> Any:
     A graph onnxslim cannot handle is left as it is, with a warning: it is correct, only longer.
     """
     slim = require("onnxslim", purpose="clean up an exported graph").slim
-    bodies, inputs, outputs = list(model.functions), list(model.graph.input), list(model.graph.output)
+    bodies, inputs, outputs = copy.deepcopy(list(model.functions)), list(model.graph.input), list(model.graph.output)
+    strip_bodies(model)
     try:
         cleaned = slim(model)
     except Exception as error:  # a third party's optimiser over any user's graph
+        model.functions.extend(bodies)
         logger.warning("onnxslim left the graph as it was (%s)", str(error).splitlines()[0] if str(error) else error)
         return model
     if [value.name for value in cleaned.graph.input] != [value.name for value in inputs]:
         raise ContractError("cleaning up changed the graph's inputs; export it with --dynamic")
     del cleaned.graph.output[:]
     cleaned.graph.output.extend(outputs)
-    if not cleaned.functions:
-        cleaned.functions.extend(bodies)
+    # onnxslim 0.1.98 makes the single-precision constants of a body double
+    del cleaned.functions[:]
+    cleaned.functions.extend(bodies)
     return cleaned
 
 

@@ -61,7 +61,7 @@ def _deform_node(x: Any, offset: Any, mask: Any, module: Any) -> Any:
         "strides": _pair(getattr(module, "stride", 1)),
         "pads": _pair(getattr(module, "padding", 0)),
         "dilations": _pair(getattr(module, "dilation", 1)),
-        "group": x.shape[1] // module.weight.shape[1],
+        "groups": x.shape[1] // module.weight.shape[1],
         "offset_groups": offset.shape[1] // (2 * taps),
     }
     inputs = (x, offset, mask, module.weight) + ((module.bias,) if module.bias is not None else ())

@@ -102,6 +102,8 @@ class ParityGate:
 FP32_GATE = ParityGate(max_abs_relative=1e-4)
 #: a quarter of a grey level RMS; rounding only the picture to half precision leaves 79 dB, the rest is for sums inside
 FP16_GATE = ParityGate(psnr_min_db=60.0)
+#: two grey levels RMS; bfloat16 keeps 8 bits of the picture itself
+BF16_GATE = ParityGate(psnr_min_db=42.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ HEAVY = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "onnxslim",
     "openvino",
     "PIL",
     "safetensors",

@@ -87,7 +87,7 @@ def test_foreign_deformable_convolutions_are_recognised(layer: nn.Module, gives_
         "strides": [1, 1],
         "pads": [1, 1],
         "dilations": [1, 1],
-        "group": 1,
+        "groups": 1,
         "offset_groups": 1,
         "plugin_namespace": b"deblurrt",
         "plugin_version": b"1",

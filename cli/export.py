@@ -1,0 +1,140 @@
+"""``deblurrt export``: a network as one ONNX file, proven equal."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..core.artifacts import OnnxFile, write_onnx
+from ..core.errors import UsageError
+from ..core.optional import require
+from ..core.outputs import check_output, write_whole
+from ..export.export_config import ExportConfig
+from .opening import is_network, network_of, with_tlsc
+from .options import SIZE, json_option, model_options
+from .output import check_json_place, print_table, terminal, write_json
+
+EXAMPLES = """\b
+Examples:
+  deblurrt export mprnet --checkpoint model_deblurring.pth --tlsc 256:384 -o mprnet.onnx
+  deblurrt export edpn_deblock --checkpoint F --size 720x1280 --precision fp16 -o edpn.onnx
+  deblurrt export my_package.my_module:make_network --io float -o mine.onnx
+  deblurrt export wrcan --target openvino -o wrcan.onnx --report parity.json"""
+
+#: frames of --data that are compared and audited
+DATA_FRAMES = 4
+
+
+@click.command("export", epilog=EXAMPLES)
+@click.argument("model")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file; MODEL.onnx here if not given.")
+@model_options
+@click.option("--size", type=SIZE, help="Of the frames the file takes; any size if not given.")
+@click.option("--dynamic", is_flag=True, help="Any size, which is the default; contradicts --size.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Types of the network's arithmetic; nodes that would overflow or lose accuracy stay fp32.",
+)
+@click.option(
+    "--io",
+    type=click.Choice(["uint8", "float"]),
+    default="uint8",
+    show_default=True,
+    help="uint8: frames in, pictures out, everything between inside; float: the bare network.",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["any", "onnxruntime", "ort", "openvino", "tensorrt"]),
+    default="any",
+    show_default=True,
+    help="Who runs it: any keeps our operators with standard bodies, the others get what suits them.",
+)
+@click.option("--strict", is_flag=True, help="Leave the bodies of our operators out: a missing plugin is an error.")
+@click.option("--data", type=click.Path(path_type=Path), help="Video, picture or folder to compare and audit on.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights without --checkpoint.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write how equal each stage is, as JSON.")
+@click.option("--precision-report", type=click.Path(path_type=Path), help="Write which nodes stay fp32, and why.")
+@json_option
+def export_command(
+    model: str,
+    output: Path | None,
+    checkpoint: Path | None,
+    tlsc: str | None,
+    size: tuple[int, int] | None,
+    dynamic: bool,
+    precision: Any,
+    io: Any,
+    target: Any,
+    strict: bool,
+    data: Path | None,
+    seed: int,
+    force: bool,
+    report: Path | None,
+    precision_report: Path | None,
+    json_place: str | None,
+) -> int:
+    """Export MODEL, a network of the zoo or package.module:factory, and prove every stage equal.
+
+    The file is written only when ONNX Runtime gives what PyTorch gives; otherwise the command ends
+    with 3 and names the first module that differs.
+    """
+    if size and dynamic:
+        raise UsageError("--size fixes the size, --dynamic leaves it free; give one of them")
+    if not is_network(model):
+        raise UsageError(f"{model} is a file or a shipped model already; export takes a network (deblurrt models)")
+    check_json_place(json_place)
+    path = output or Path(f"{model.partition(':')[0].rpartition('.')[2] or model}.onnx")
+    for place in filter(None, (path, report, precision_report)):
+        check_output(place, force=force or place is not path)
+    config = ExportConfig(size, precision, io, "onnxruntime" if target == "ort" else target, strict)
+    require("torch", purpose=f"export the network {model}")
+    from ..export.onnx_export import OnnxExport
+    from ..export.parity import read_windows
+
+    network = with_tlsc(network_of(model, checkpoint, seed), tlsc)
+    windows = list(read_windows(data, network.contract.window, DATA_FRAMES)) if data else None
+    started = time.perf_counter()
+    with terminal().status("exporting") as status:
+        work = OnnxExport(network, config, windows, status.update)
+        try:
+            written = write_onnx(work.run(), path, force)
+        finally:
+            _write_reports(work, report, precision_report)
+    seconds = time.perf_counter() - started
+    result = {"file": str(path), "seconds": round(seconds, 2), **work.report().to_dict()}
+    write_json(json_place, result)
+    _print(written, work, seconds, json_place)
+    return 0
+
+
+def _write_reports(work: Any, report: Path | None, precision_report: Path | None) -> None:
+    found = work.report()
+    if report is not None:
+        write_whole(report, (json.dumps(found.to_dict(), indent=2) + "\n").encode())
+    if precision_report is not None and found.audit is not None:
+        write_whole(precision_report, (json.dumps(found.audit.to_dict(), indent=2) + "\n").encode())
+
+
+def _print(written: OnnxFile, work: Any, seconds: float, json_place: str | None) -> None:
+    table = Table("stage", "size", "PSNR dB", "largest difference", "mean difference")
+    for stage in work.report().stages:
+        for parity in stage.results:
+            size = "x".join(map(str, parity.size))
+            table.add_row(stage.name, size, f"{parity.psnr_db:.1f}", f"{parity.max_abs:.2g}", f"{parity.mean_abs:.2g}")
+    print_table(table, json_place)
+    console: Console = terminal()
+    mebibytes = written.path.stat().st_size / 2**20
+    nodes = sum(written.summary["operators"].values())
+    console.print(f"{written.path}: {nodes} nodes, {mebibytes:.1f} MiB, {seconds:.1f} s", highlight=False)
+    for note in work.report().notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
