@@ -75,15 +75,15 @@ class _Nodes:
     def prepare(self, contract: FrameContract) -> None:
         """From bytes to what the network takes."""
         rows = 2 if contract.window > 1 else 1
-        self._add("Shape", "frames.size", ["frames"], start=rows, end=rows + 2)
-        padded = "frames"
+        # TensorRT takes bytes at the ends of a graph only: the first node casts them, and so does the last
+        floats = self._add("Cast", "frames.float", ["frames"], to=self._onnx.TensorProto.FLOAT)
+        self._add("Shape", "frames.size", [floats], start=rows, end=rows + 2)
         if contract.multiple > 1:
             before, after = self._constant("frames.no_pad", [0] * (2 * rows + 3)), self._constant("frames.no_end", [0])
             self._add("Neg", "frames.minus", ["frames.size"])
             self._add("Mod", "frames.fill", ["frames.minus", self._constant("frames.multiple", contract.multiple)])
             self._add("Concat", "frames.pads", [before, "frames.fill", after], axis=0)
-            padded = self._add("Pad", "frames.padded", ["frames", "frames.pads"], mode="reflect")
-        floats = self._add("Cast", "frames.float", [padded], to=self._onnx.TensorProto.FLOAT)
+            floats = self._add("Pad", "frames.padded", [floats, "frames.pads"], mode="reflect")
         if contract.window > 1:
             planes = self._add("Transpose", "frames.planes", [floats], perm=[0, 1, 4, 2, 3])
             shape = self._joined_shape(planes, contract)
@@ -110,16 +110,14 @@ class _Nodes:
         dark, bright = self._constant("picture.dark", np.float32(0)), self._constant("picture.bright", np.float32(255))
         self._add("Clip", "picture.clipped", [grey, dark, bright])
         self._add("Round", "picture.rounded", ["picture.clipped"])
-        self._add("Cast", "picture.bytes", ["picture.rounded"], to=self._onnx.TensorProto.UINT8)
-        if contract.multiple == 1:
-            self._add("Transpose", "restored", ["picture.bytes"], perm=[0, 2, 3, 1])
-            return
-        self._add("Transpose", "picture.whole", ["picture.bytes"], perm=[0, 2, 3, 1])
-        size = "frames.size"
-        if contract.scale > 1:
-            size = self._add("Mul", "picture.size", [size, self._constant("picture.scale", contract.scale)])
-        start, axes = self._constant("picture.start", [0, 0]), self._constant("picture.axes", [1, 2])
-        self._add("Slice", "restored", ["picture.whole", start, size, axes])
+        picture = self._add("Transpose", "picture.whole", ["picture.rounded"], perm=[0, 2, 3, 1])
+        if contract.multiple > 1:
+            size = "frames.size"
+            if contract.scale > 1:
+                size = self._add("Mul", "picture.size", [size, self._constant("picture.scale", contract.scale)])
+            start, axes = self._constant("picture.start", [0, 0]), self._constant("picture.axes", [1, 2])
+            picture = self._add("Slice", "picture.cropped", [picture, start, size, axes])
+        self._add("Cast", "restored", [picture], to=self._onnx.TensorProto.UINT8)
 
     def _constant(self, name: str, value: Any) -> str:
         array = np.asarray(value, None if isinstance(value, np.floating) else np.int64)
