@@ -68,9 +68,9 @@ def test_size_is_fixed_where_wanted(deblurrt: Deblurrt, checkpoint: Path, tmp_pa
 def test_local_pools_are_ours_with_bodies_or_without(
     deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = tmp_path / "eacd.pth"
-    torch.save(create_model("eacd", channels=16).state_dict(), weights)
-    common = ("export", "eacd", "--checkpoint", weights, "--tlsc", "64:96", "-o")
+    weights = tmp_path / "wrcan.pth"
+    torch.save(create_model("wrcan", n_feats=4, n_resgroups=1, n_resblocks=1).state_dict(), weights)
+    common = ("export", "wrcan", "--checkpoint", weights, "--tlsc", "64:96", "-o")
     assert deblurrt(*common, tmp_path / "any.onnx") == 0
     assert deblurrt(*common, tmp_path / "strict.onnx", "--strict") == 0
     assert deblurrt(*common, tmp_path / "inlined.onnx", "--target", "openvino") == 0

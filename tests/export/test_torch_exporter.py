@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +15,7 @@ from deblurrt.core.errors import UsageError
 from deblurrt.core.optional import require
 from deblurrt.export.torch_exporter import SCOPES_KEY, float_graph
 from deblurrt.models import create_model
+from deblurrt.models.network import DeblurNetwork
 from tests.models.small_zoo import SMALL
 
 #: sums in another order; values are about one
@@ -30,10 +33,16 @@ def run(model: onnx.ModelProto, frames: Tensor) -> np.ndarray:
     return restored
 
 
+@cache
+def traced(name: str) -> tuple[DeblurNetwork, onnx.ModelProto]:
+    """A small network and its graph; tracing takes seconds."""
+    network = create_model(name, **SMALL[name])
+    return network, float_graph(network, network.contract)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_graph_computes_what_the_network_does_at_any_size(name: str) -> None:
-    network = create_model(name, **SMALL[name])
-    model = float_graph(network, network.contract)
+    network, model = traced(name)
     onnx.checker.check_model(model, full_check=True)
     for batch, height, width in ((1, 24, 40), (3, 48, 32)):
         frames = torch.rand(batch, 3 * network.contract.window, height, width)
@@ -42,8 +51,7 @@ def test_graph_computes_what_the_network_does_at_any_size(name: str) -> None:
 
 
 def test_graph_names_its_sides_and_nodes_after_the_modules() -> None:
-    network = create_model("wrcan", **SMALL["wrcan"])
-    model = float_graph(network, network.contract)
+    _, model = traced("wrcan")
     dims = [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     assert dims == ["batch", 3, "height", "width"]
     names = [node.name for node in model.graph.node]
@@ -53,8 +61,7 @@ def test_graph_names_its_sides_and_nodes_after_the_modules() -> None:
 
 
 def test_graph_tells_nothing_of_the_machine() -> None:
-    network = create_model("carlo_net", channels=4)
-    model = float_graph(network, network.contract)
+    _, model = traced("carlo_net")
     assert {entry.key for node in model.graph.node for entry in node.metadata_props} <= {SCOPES_KEY}
     assert b".py" not in model.SerializeToString()
 

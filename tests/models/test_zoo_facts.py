@@ -21,7 +21,7 @@ from deblurrt.runtime.shipped_models import find_model
 
 NETWORKS = [facts for facts in FACTS if not facts.ships]
 #: input sizes that are multiples of 8, so that every network takes them
-SIZES = [(64, 64), (120, 88), (720, 1280)]
+SIZES = [(120, 88), (720, 1280)]
 
 #: published or counted on the authors' code: label -> parameters, GMAC for a restored picture of 720x1280
 KNOWN = {
