@@ -80,8 +80,7 @@ class _Nodes:
         self._add("Shape", "frames.size", [floats], start=rows, end=rows + 2)
         if contract.multiple > 1:
             before, after = self._constant("frames.no_pad", [0] * (2 * rows + 3)), self._constant("frames.no_end", [0])
-            self._add("Neg", "frames.minus", ["frames.size"])
-            self._add("Mod", "frames.fill", ["frames.minus", self._constant("frames.multiple", contract.multiple)])
+            self._fill(contract.multiple)
             self._add("Concat", "frames.pads", [before, "frames.fill", after], axis=0)
             floats = self._add("Pad", "frames.padded", [floats, "frames.pads"], mode="reflect")
         if contract.window > 1:
@@ -94,6 +93,18 @@ class _Nodes:
             self._add("Identity", INNER_INPUT, [planes])
         else:
             self._add("Mul", INNER_INPUT, [planes, self._constant("frames.unit", np.float32(1 / 255))])
+
+    def _fill(self, multiple: int) -> None:
+        """How many rows and columns are missing to the multiple.
+
+        Written so that size and fill add up to a product: from ``Mod`` TensorRT-RTX 1.7 concludes that sizes
+        may be negative, and refuses every resize of a free size behind it.
+        """
+        step = self._constant("frames.multiple", [multiple])
+        self._add("Add", "frames.reach", ["frames.size", self._constant("frames.most", [multiple - 1])])
+        self._add("Div", "frames.steps", ["frames.reach", step])
+        self._add("Mul", "frames.whole", ["frames.steps", step])
+        self._add("Sub", "frames.fill", ["frames.whole", "frames.size"])
 
     def _joined_shape(self, planes: str, contract: FrameContract) -> str:
         """Three frames of three colours become nine channels."""
