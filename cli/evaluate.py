@@ -25,7 +25,7 @@ from ..datasets.lpips_metric import open_lpips
 from ..datasets.recordings import TRACKS
 from ..runtime.ensemble import ENSEMBLES
 from .opening import ModelChoice, OpenedModel, open_model
-from .options import SIZE, backend_options, json_option, model_options, session_config
+from .options import SIZE, backend_options, json_option, model_options, session_config, tile_options
 from .output import check_json_place, print_table, terminal, write_json
 
 EXAMPLES = """\b
@@ -84,6 +84,7 @@ class _Job:
     help="Average over flips and rotations, or restore quarters; may be given twice (x8 and quarters).",
 )
 @backend_options
+@tile_options
 @click.option(
     "--quality-gate",
     "target_db",
@@ -106,7 +107,7 @@ def eval_command(
     target_db: float | None,
     restart: bool,
     json_place: str | None,
-    **backend: Any,
+    **options: Any,
 ) -> int:
     """Score MODEL against sharp truth: PSNR, SSIM and MSE on RGB, PSNR and SSIM on luminance, LPIPS.
 
@@ -117,7 +118,7 @@ def eval_command(
     dataset = open_dataset(data, track, split).choose(frames)
     dataset = dataset.crop_to(crop) if crop else dataset
     lpips, missing = _lpips()
-    opened = open_model(ModelChoice(model, checkpoint, tlsc, ensembles), session_config(model, **backend))
+    opened = open_model(ModelChoice(model, checkpoint, tlsc, ensembles), session_config(model, **options))
     with opened.session as session:
         config = ScoreConfig(with_neighbours=session.contract.window > 1, lpips=lpips)
         evaluation, gates = _evaluate(opened, _Job(dataset, config, target_db, restart))

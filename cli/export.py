@@ -13,10 +13,9 @@ from rich.table import Table
 
 from ..core.artifacts import OnnxFile, write_onnx
 from ..core.errors import UsageError
-from ..core.optional import require
 from ..core.outputs import check_output, write_whole
 from ..export.export_config import ExportConfig
-from .opening import is_network, network_of, with_tlsc
+from .exporting import ExportSource, export_work, precision_in
 from .options import SIZE, json_option, model_options
 from .output import check_json_place, print_table, terminal, write_json
 
@@ -24,11 +23,9 @@ EXAMPLES = """\b
 Examples:
   deblurrt export mprnet --checkpoint model_deblurring.pth --tlsc 256:384 -o mprnet.onnx
   deblurrt export edpn_deblock --checkpoint F --size 720x1280 --precision fp16 -o edpn.onnx
+  deblurrt export edpn.onnx --precision fp16 --size 720x1280 -o edpn_720p.onnx
   deblurrt export my_package.my_module:make_network --io float -o mine.onnx
   deblurrt export wrcan --target openvino -o wrcan.onnx --report parity.json"""
-
-#: frames of --data that are compared and audited
-DATA_FRAMES = 4
 
 
 @click.command("export", epilog=EXAMPLES)
@@ -40,9 +37,8 @@ DATA_FRAMES = 4
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Types of the network's arithmetic; nodes that would overflow or lose accuracy stay fp32.",
+    help="Types of the arithmetic; nodes that would overflow or lose accuracy stay fp32.  "
+    "[default: fp32, or what a FILE.onnx is in]",
 )
 @click.option(
     "--io",
@@ -61,6 +57,7 @@ DATA_FRAMES = 4
 @click.option("--strict", is_flag=True, help="Leave the bodies of our operators out: a missing plugin is an error.")
 @click.option("--data", type=click.Path(path_type=Path), help="Video, picture or folder to compare and audit on.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights without --checkpoint.")
+@click.option("--external-data", is_flag=True, help="Weights in FILE.data beside the file; always above 2 GB.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write how equal each stage is, as JSON.")
 @click.option("--precision-report", type=click.Path(path_type=Path), help="Write which nodes stay fp32, and why.")
@@ -78,36 +75,31 @@ def export_command(
     strict: bool,
     data: Path | None,
     seed: int,
+    external_data: bool,
     force: bool,
     report: Path | None,
     precision_report: Path | None,
     json_place: str | None,
 ) -> int:
-    """Export MODEL, a network of the zoo or package.module:factory, and prove every stage equal.
+    """Export MODEL and prove every stage equal.
 
-    The file is written only when ONNX Runtime gives what PyTorch gives; otherwise the command ends
-    with 3 and names the first module that differs.
+    MODEL is a network of the zoo, package.module:factory, default, fast, or a FILE.onnx in fp32 that gets other
+    types, another size or target. The file is written only when ONNX Runtime gives what the network gives;
+    otherwise the command ends with 3 and names the first module that differs.
     """
     if size and dynamic:
         raise UsageError("--size fixes the size, --dynamic leaves it free; give one of them")
-    if not is_network(model):
-        raise UsageError(f"{model} is a file or a shipped model already; export takes a network (deblurrt models)")
     check_json_place(json_place)
-    path = output or Path(f"{model.partition(':')[0].rpartition('.')[2] or model}.onnx")
+    path = output or Path(f"{Path(model.partition(':')[0].rpartition('.')[2] or model).stem}.onnx")
     for place in filter(None, (path, report, precision_report)):
         check_output(place, force=force or place is not path)
+    precision = precision or precision_in(model)
     config = ExportConfig(size, precision, io, "onnxruntime" if target == "ort" else target, strict)
-    require("torch", purpose=f"export the network {model}")
-    from ..export.onnx_export import OnnxExport
-    from ..export.parity import read_windows
-
-    network = with_tlsc(network_of(model, checkpoint, seed), tlsc)
-    windows = list(read_windows(data, network.contract.window, DATA_FRAMES)) if data else None
     started = time.perf_counter()
     with terminal().status("exporting") as status:
-        work = OnnxExport(network, config, windows, status.update)
+        work = export_work(ExportSource(model, checkpoint, tlsc, seed, data), config, status.update)
         try:
-            written = write_onnx(work.run(), path, force)
+            written = write_onnx(work.run(), path, force, external_data=external_data)
         finally:
             _write_reports(work, report, precision_report)
     seconds = time.perf_counter() - started
@@ -133,7 +125,8 @@ def _print(written: OnnxFile, work: Any, seconds: float, json_place: str | None)
             table.add_row(stage.name, size, f"{parity.psnr_db:.1f}", f"{parity.max_abs:.2g}", f"{parity.mean_abs:.2g}")
     print_table(table, json_place)
     console: Console = terminal()
-    mebibytes = written.path.stat().st_size / 2**20
+    files = (written.path, *(written.path.parent / name for name in written.weight_files))
+    mebibytes = sum(file.stat().st_size for file in files) / 2**20
     nodes = sum(written.summary["operators"].values())
     console.print(f"{written.path}: {nodes} nodes, {mebibytes:.1f} MiB, {seconds:.1f} s", highlight=False)
     for note in work.report().notes:

@@ -20,6 +20,7 @@ from ..models.zoo import ZOO, create_model
 from ..runtime.ensemble import ensemble_backend
 from ..runtime.session import Session, SessionConfig, open_session
 from ..runtime.shipped_models import ALIASES, SHIPPED, find_model
+from ..runtime.tiling import tiled_backend
 
 if TYPE_CHECKING:
     from ..models.network import DeblurNetwork
@@ -104,7 +105,9 @@ def _open_network(choice: ModelChoice, config: SessionConfig) -> tuple[Session, 
     if config.backend != "auto":
         raise UsageError(f"--backend {config.backend} runs files, {choice.model} runs in PyTorch; leave --backend out")
     network = with_tlsc(network_of(choice.model, choice.checkpoint), choice.tlsc)
-    return session_from_network(network, choice.model, config.options), network.weights or None
+    session = session_from_network(network, choice.model, config.options)
+    session = Session(tiled_backend(session.backend, session.contract, config.tile), session.contract, session.model)
+    return session, network.weights or None
 
 
 def with_tlsc(network: DeblurNetwork, tlsc: str | None) -> DeblurNetwork:

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import click
 
+from ..core.errors import UsageError
 from ..runtime.backend import BACKENDS, BackendConfig, Precision
 from ..runtime.session import SessionConfig
+from ..runtime.tiling import TileConfig
 
 Command = Callable[..., Any]
 
@@ -81,10 +83,44 @@ def model_options(command: Command) -> Command:
     return with_options
 
 
-def session_config(model: str, backend: str, precision: str, threads: int | None, provider: str) -> SessionConfig:
-    """Gather the options of ``backend_options`` and a model."""
+def tile_options(command: Command) -> Command:
+    """Add ``--tile`` and ``--tile-inexact``."""
+    inexact = click.option(
+        "--tile-inexact",
+        type=click.IntRange(min=0),
+        metavar="PX",
+        help="With --tile: a halo of PX pixels where the network's own is larger or the whole frame; the error is "
+        "measured on the first frame, which takes the memory of about four tiles, and said.",
+    )
+    tile = click.option(
+        "--tile",
+        type=SIZE,
+        help="Restore frames in tiles, for frames larger than memory: the largest size the network is given, halo "
+        "included. The result is that of the whole frame. The halo (deblurrt models) is computed twice: at 121 px, "
+        "tiles of 1024x1024 see 1.6 times the pixels of a 2160x3840 frame, 512x512 see 3.4 times.",
+    )
+    with_options: Command = tile(inexact(command))
+    return with_options
+
+
+def session_config(
+    model: str,
+    backend: str,
+    precision: str,
+    threads: int | None,
+    provider: str,
+    tile: tuple[int, int] | None = None,
+    tile_inexact: int | None = None,
+) -> SessionConfig:
+    """Gather the options of ``backend_options``, those of ``tile_options`` and a model.
+
+    Raises:
+        UsageError: ``--tile-inexact`` stands alone.
+    """
+    if tile_inexact is not None and tile is None:
+        raise UsageError("--tile-inexact says how tiles are cut; give --tile HxW as well")
     options = BackendConfig(cast(Precision, precision), threads, provider)
-    return SessionConfig(model, backend, options)
+    return SessionConfig(model, backend, options, TileConfig(tile, tile_inexact) if tile else None)
 
 
 def json_option(command: Command) -> Command:

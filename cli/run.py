@@ -21,7 +21,7 @@ from ..runtime.session import Session, SessionConfig
 from ..runtime.shipped_models import SHIPPED
 from ..runtime.sources import SourceInfo
 from .opening import ModelChoice, is_network, open_model
-from .options import backend_options, json_option, model_options, session_config
+from .options import backend_options, json_option, model_options, session_config, tile_options
 from .output import check_json_place, terminal, write_json
 
 EXAMPLES = """\b
@@ -43,6 +43,7 @@ Examples:
 )
 @model_options
 @backend_options
+@tile_options
 @click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @json_option
@@ -55,7 +56,7 @@ def run_command(
     side_by_side: bool,
     force: bool,
     json_place: str | None,
-    **backend: Any,
+    **options: Any,
 ) -> int:
     """Deblur SOURCE (a video, a picture or a folder of pictures) into each SINK.
 
@@ -65,7 +66,7 @@ def run_command(
     if source in sinks:
         raise UsageError(f"{source} is both the source and an output; give the output another name")
     check_json_place(json_place)
-    config = session_config(model, **backend)
+    config = session_config(model, **options)
     with _stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
         session: SessionConfig | Session = config
         if is_network(model) or checkpoint or tlsc:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .contract import FrameContract
 from .errors import ContractError, ModelFileError
+from .external_data import MOST_INLINE_BYTES, weight_bytes, weight_files, write_weights
 from .optional import require
 from .outputs import check_output, write_whole
 from .tensors import TensorSpec
@@ -30,6 +31,7 @@ class OnnxFile:
         outputs: What it gives.
         metadata: Every metadata entry, the contract's included.
         contract: What the network needs of frames, None where the file does not say.
+        weight_files: Files of weights beside it, relative to its folder.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class OnnxFile:
     outputs: tuple[TensorSpec, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     contract: FrameContract | None = None
+    weight_files: tuple[str, ...] = ()
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -49,13 +52,14 @@ class OnnxFile:
         return _json_entry(self.metadata, SUMMARY_KEY)
 
     def sha256(self) -> str:
-        """Hash the file; reads it whole."""
+        """Hash the file, and with it the files of weights beside it; reads all of them whole."""
         import hashlib  # 4 ms that reading a header does not need
 
         digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(HASH_BLOCK_BYTES):
-                digest.update(block)
+        for path in (self.path, *(self.path.parent / location for location in self.weight_files)):
+            with path.open("rb") as file:
+                while block := file.read(HASH_BLOCK_BYTES):
+                    digest.update(block)
         return digest.hexdigest()
 
 
@@ -88,7 +92,7 @@ def open_onnx(path: Path) -> OnnxFile:
     outputs = tuple(_spec(value) for value in model.graph.output)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     contract = _contract(path, metadata)
-    return OnnxFile(path, inputs, outputs, metadata, contract)
+    return OnnxFile(path, inputs, outputs, metadata, contract, weight_files(model))
 
 
 def _contract(path: Path, metadata: dict[str, str]) -> FrameContract | None:
@@ -114,12 +118,20 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, dtype, shape)
 
 
-def write_onnx(model: Any, path: Path, force: bool = False) -> OnnxFile:
+def write_onnx(model: Any, path: Path, force: bool = False, *, external_data: bool = False) -> OnnxFile:
     """Write a model beside its place and rename it.
+
+    Args:
+        model: ``onnx.ModelProto``; its weights are moved out of it where they go to a file of their own.
+        path: Where the file goes.
+        force: Whether an existing file is replaced.
+        external_data: Whether weights go to ``<path>.data``; above 2 GB, which no ONNX file may have, always.
 
     Raises:
         OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
     """
     check_output(path, force=force)
+    if external_data or weight_bytes(model) > MOST_INLINE_BYTES:
+        write_weights(model, path.with_name(f"{path.name}.data"), force)
     write_whole(path, model.SerializeToString(deterministic=True))
     return open_onnx(path)

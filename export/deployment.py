@@ -16,6 +16,8 @@ from ..core.optional import require
 
 #: what the network's own input and output are called inside
 INNER_INPUT, INNER_OUTPUT = "network.frames", "network.restored"
+#: what the names of the nodes around the network begin with
+WRAPPING = "deployment/"
 
 
 def deployed_contract(contract: FrameContract) -> FrameContract:
@@ -55,6 +57,40 @@ def deployment_graph(model: Any, contract: FrameContract) -> Any:
     uint8, value = onnx.TensorProto.UINT8, onnx.helper.make_tensor_value_info
     model.graph.input.append(value("frames", uint8, ["batch", *window, "height", "width", 3]))
     model.graph.output.append(value("restored", uint8, ["batch", "restored_height", "restored_width", 3]))
+    return model
+
+
+def bare_graph(model: Any, contract: FrameContract) -> Any:
+    """Unwrap what ``deployment_graph`` wrapped.
+
+    Args:
+        model: ``onnx.ModelProto`` as ``deployment_graph`` gives; used up.
+        contract: Its own, or that of the float graph.
+
+    Returns:
+        ``onnx.ModelProto`` with ``frames`` ``float32 [batch, 3 * window, height, width]`` and ``restored``.
+    """
+    onnx = require("onnx", purpose="convert a model file")
+    graph = model.graph
+    dims = graph.input[0].type.tensor_type.shape.dim
+    sides = [dim.dim_value or dim.dim_param for dim in dims[-3:-1]]
+    if isinstance(sides[0], int):
+        sides = [max(-(-side // contract.multiple) * contract.multiple, contract.min_size) for side in sides]
+    inner = [node for node in graph.node if not node.name.startswith(WRAPPING)]
+    del graph.node[:]
+    graph.node.extend(inner)
+    _rename(graph, {INNER_INPUT: "frames", INNER_OUTPUT: "restored"})
+    used = {name for node in inner for name in node.input}
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+    del graph.input[:]
+    del graph.output[:]
+    single, value = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info
+    batch = dims[0].dim_value or "batch"
+    graph.input.append(value("frames", single, [batch, 3 * contract.window, *sides]))
+    given = [contract.scale * side if isinstance(side, int) else f"restored_{side}" for side in sides]
+    graph.output.append(value("restored", single, [batch, 3, *given]))
     return model
 
 
@@ -128,7 +164,9 @@ class _Nodes:
                 size = self._add("Mul", "picture.size", [size, self._constant("picture.scale", contract.scale)])
             start, axes = self._constant("picture.start", [0, 0]), self._constant("picture.axes", [1, 2])
             picture = self._add("Slice", "picture.cropped", [picture, start, size, axes])
-        self._add("Cast", "restored", [picture], to=self._onnx.TensorProto.UINT8)
+        self._add("Cast", "picture.bytes", [picture], to=self._onnx.TensorProto.UINT8)
+        # the network may have a node of that name, its output has another now
+        self.made[-1].output[0] = "restored"
 
     def _constant(self, name: str, value: Any) -> str:
         array = np.asarray(value, None if isinstance(value, np.floating) else np.int64)
@@ -136,5 +174,6 @@ class _Nodes:
         return name
 
     def _add(self, operator: str, name: str, inputs: list[str], **attributes: object) -> str:
-        self.made.append(self._onnx.helper.make_node(operator, inputs, [name], name=name, **attributes))
+        node = self._onnx.helper.make_node(operator, inputs, [name], name=f"{WRAPPING}{name}", **attributes)
+        self.made.append(node)
         return name

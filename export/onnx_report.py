@@ -11,10 +11,10 @@ from typing import Any
 from ..core.artifacts import CONTRACT_KEY, OnnxFile
 from ..core.contract import FrameContract
 from ..core.errors import ContractError, ModelFileError
+from ..core.external_data import ExternalData, external_data
 from ..core.optional import require
 from ..core.tensors import TensorSpec
 from ..plugins.plugin_op import DOMAIN
-from .external_data import ExternalData, external_data
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 #: stored values of these types are shapes, indices and switches, not weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +24,6 @@ SAFETY = 4.0
 SUMS = frozenset({"CumSum", "GlobalAveragePool", "ReduceMean", "ReduceSum", "ReduceL2"})
 #: how close the emulated result must come
 GATES: dict[LowPrecision, ParityGate] = {"fp16": FP16_GATE, "bf16": BF16_GATE}
-#: tensors looked at in one run, so that memory stays bounded
-TENSORS_PER_RUN = 64
 #: groups of nodes that are tried one after the other when the result is still too far away
 REFINE_RUNS = 8
 
@@ -110,7 +108,8 @@ def refine(model: Any, feeds: Sequence[Feeds], found: RangeAudit) -> RangeAudit:
     Modules are tried one after the other, and the one that helps most is kept; at most
     ``REFINE_RUNS`` of them.
     """
-    expected = [_run(model, [model.graph.output[0].name], feed)[0] for feed in feeds]
+    run = _session(model)
+    expected = [run([model.graph.output[0].name], feed)[0] for feed in feeds]
     for _ in range(REFINE_RUNS):
         if _distance_db(model, feeds, expected, found) >= (GATES[found.precision].psnr_min_db or 0.0):
             break
@@ -148,37 +147,49 @@ def _largest(model: Any, feeds: Iterable[Feeds]) -> dict[str, float]:
         if tensor.data_type == onnx.TensorProto.FLOAT
     }
     names = [name for node in model.graph.node if node.name in plan.low for name in node.output if name]
+    run = _session(_with_magnitudes(model, names))
     for feed in feeds:
         found.update({name: max(found.get(name, 0.0), float(np.abs(array).max())) for name, array in feed.items()})
-        for start in range(0, len(names), TENSORS_PER_RUN):
-            chunk = names[start : start + TENSORS_PER_RUN]
-            for name, array in zip(chunk, _run(model, chunk, feed), strict=True):
-                found[name] = max(found.get(name, 0.0), float(np.abs(array).max(initial=0.0)))
+        for name, magnitude in zip(names, run([f"{name}.magnitude" for name in names], feed), strict=True):
+            found[name] = max(found.get(name, 0.0), float(magnitude))
     return found
 
 
-def _run(model: Any, names: Sequence[str], feed: Feeds) -> list[Array]:
-    """Compute values by name in ONNX Runtime."""
+def _with_magnitudes(model: Any, names: Iterable[str]) -> Any:
+    """Give the largest magnitude of every value too; the values themselves are not kept."""
     onnx = require("onnx", purpose="audit a graph")
-    runtime = require("onnxruntime", purpose="audit a graph")
     tapped = type(model)()
     tapped.CopyFrom(model)
-    given = {value.name for value in tapped.graph.output}
-    single = onnx.TensorProto.FLOAT
-    extra = [onnx.helper.make_tensor_value_info(name, single, None) for name in names if name not in given]
-    tapped.graph.output.extend(extra)
+    node = onnx.helper.make_node
+    for name in names:
+        absolute, largest = f"{name}.absolute", f"{name}.magnitude"
+        tapped.graph.node.append(node("Abs", [name], [absolute], name=absolute))
+        tapped.graph.node.append(node("ReduceMax", [absolute], [largest], name=largest, keepdims=0))
+        tapped.graph.output.append(onnx.helper.make_tensor_value_info(largest, onnx.TensorProto.FLOAT, []))
+    return tapped
+
+
+def _session(model: Any) -> Callable[[Sequence[str], Feeds], list[Array]]:
+    """Run a graph in ONNX Runtime as it is written."""
+    runtime = require("onnxruntime", purpose="audit a graph")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
+    # by place in the graph, so that a magnitude is taken and its value freed as soon as it is there
+    options.execution_order = runtime.ExecutionOrder.PRIORITY_BASED
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = runtime.InferenceSession(tapped.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    values: list[Array] = session.run(list(names), dict(feed))
-    return values
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def run(names: Sequence[str], feed: Feeds) -> list[Array]:
+        values: list[Array] = session.run(list(names), dict(feed))
+        return values
+
+    return run
 
 
 def _distance_db(model: Any, feeds: Sequence[Feeds], expected: Sequence[Array], found: RangeAudit) -> float:
-    emulated = emulate(model, found.precision, found.keep_fp32)
+    run = _session(emulate(model, found.precision, found.keep_fp32))
     name = model.graph.output[0].name
-    pairs = ((wanted, _run(emulated, [name], feed)[0]) for wanted, feed in zip(expected, feeds, strict=True))
+    pairs = ((wanted, run([name], feed)[0]) for wanted, feed in zip(expected, feeds, strict=True))
     results = [compare_arrays(wanted, got) for wanted, got in pairs]
     return min(0.0 if parity.non_finite else parity.psnr_db for parity in results)
 

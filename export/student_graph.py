@@ -65,6 +65,15 @@ def onnx_from_student(
         ModelFileError: ``weights`` are not those of ``config``, by name or by shape.
         OutputError: The file exists or cannot be written.
     """
+    return write_onnx(student_model(config, weights, provenance, io=io), path, force)
+
+
+def student_model(config: StudentConfig, weights: Weights, provenance: Mapping[str, object], *, io: Io) -> Any:
+    """Make the graph that ``onnx_from_student`` writes, an ``onnx.ModelProto``.
+
+    Raises:
+        ModelFileError: ``weights`` are not those of ``config``, by name or by shape.
+    """
     onnx = require("onnx", purpose="write a model file")
     _check_weights(config, weights)
     graph = _Graph(weights)
@@ -94,7 +103,7 @@ def onnx_from_student(
     }
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model, full_check=True)
-    return write_onnx(model, path, force)
+    return model
 
 
 def weight_shapes(config: StudentConfig) -> dict[str, tuple[int, ...]]:

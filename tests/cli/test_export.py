@@ -36,7 +36,7 @@ def test_file_runs_proves_itself_and_says_what_it_is(
     )
     result = json.loads(capsys.readouterr().out)
     assert result["passed"] is True
-    assert [stage["stage"] for stage in result["stages"]] == ["pytorch->onnx", "typed->lowered"]
+    assert [stage["stage"] for stage in result["stages"]] == ["pytorch->onnx", "typed->lowered", "lowered->deployed"]
     assert json.loads(report.read_text())["passed"] is True
     file = open_onnx(path)
     assert file.contract == FrameContract(window=3, multiple=2, min_size=2, halo_px=18)
@@ -103,7 +103,7 @@ def test_users_own_module_is_exported(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["default"], 2, "export takes a network"),
+        (["identity"], 2, "export takes a network"),
         (["wrcan", "--size", "8x8", "--dynamic"], 2, "give one of them"),
         (["wrcan", "--strict", "--target", "openvino"], 2, "--strict leaves out what openvino runs"),
         (["wrcan", "--checkpoint", "missing.pth"], 6, "no checkpoint at missing.pth"),

@@ -1,4 +1,4 @@
-"""Weights that lie in files beside an ONNX model: which files, and whether they are whole."""
+"""Weights that lie in files beside an ONNX model: written there, found, and checked."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from .outputs import check_output, output_error, part_of
 
 BLOCK_BYTES = 1 << 20
+#: protobuf ends at 2 GiB; the graph itself needs some of them
+MOST_INLINE_BYTES = (2 << 30) - (64 << 20)
+#: smaller tensors stay in the model
+LEAST_MOVED_BYTES = 1024
+#: tensors begin at multiples of this, so that they can be mapped into memory
+ALIGNMENT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +83,52 @@ def _hashes(path: Path) -> tuple[str, str]:
             ours.update(block)
             onnxs.update(block)
     return ours.hexdigest(), onnxs.hexdigest()
+
+
+def weight_bytes(model: Any) -> int:
+    """Size of all weights inside ``onnx.ModelProto``."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+def weight_files(model: Any) -> tuple[str, ...]:
+    """Name the files that hold weights of ``onnx.ModelProto``, relative to its folder, in order."""
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))
+
+
+def write_weights(model: Any, path: Path, force: bool = False) -> None:
+    """Move the weights of a model into a file beside its place, which is renamed when it is whole.
+
+    Args:
+        model: ``onnx.ModelProto``; its tensors name the file, their place in it and its SHA-1 afterwards.
+        path: Of the weights, in the folder where the model will lie.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
+    """
+    check_output(path, force=force)
+    part = part_of(path)
+    moved = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= LEAST_MOVED_BYTES]
+    try:
+        with part.open("wb") as file:
+            places = [_append(file, tensor.raw_data) for tensor in moved]
+        checksum = _hashes(part)[1]
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+    for tensor, place in zip(moved, places, strict=True):
+        del tensor.external_data[:]
+        for key, value in {"location": path.name, **place, "checksum": checksum}.items():
+            tensor.external_data.add(key=key, value=value)
+        tensor.ClearField("raw_data")
+        tensor.data_location = tensor.EXTERNAL
+
+
+def _append(file: IO[bytes], data: bytes) -> dict[str, str]:
+    """Write at the next aligned place; gives what a tensor says of it."""
+    file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
+    offset = file.tell()
+    file.write(data)
+    return {"offset": str(offset), "length": str(len(data))}

@@ -1,0 +1,261 @@
+"""From a float graph to the file that is written: typed, cleaned up, lowered, wrapped, compared at every stage."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, SUMMARY_KEY
+from ..core.contract import FrameContract
+from ..core.optional import require
+from ..core.tensors import Array
+from ..plugins.onnx_ops import add_bodies, inline_bodies, strip_bodies, uses_plugins
+from ..runtime.session import finish, prepare
+from .deployment import deployed_contract, deployment_graph
+from .emulation import emulate
+from .export_config import ExportConfig
+from .graph_costs import macs_by_precision
+from .graph_passes import DYNAMIC_PASSES, STATIC_PASSES, Pass, clean_up, fix_sizes
+from .parity import (
+    FP32_GATE,
+    ParityGate,
+    Run,
+    StageParity,
+    Window,
+    compare_stage,
+    judge,
+    parity_report,
+    sample_windows,
+)
+from .precision import type_graph
+from .range_audit import GATES, RangeAudit, audit, refine
+
+#: sizes every export is compared at, pixels; uneven ones too, which are filled up
+CHECK_SIZES = ((48, 64), (72, 41), (25, 96))
+#: pictures of more pixels are not compared: other sizes were, and the network is the same
+CHECK_MOST_PX = 184 * 320
+#: input size at which costs per type are counted
+COST_SIZE = (720, 1280)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export found out.
+
+    Attributes:
+        stages: How equal each stage left the result.
+        audit: Which nodes stay in ``float32`` and why; None for an export in ``float32``.
+        notes: What was not compared, and why.
+    """
+
+    stages: tuple[StageParity, ...]
+    audit: RangeAudit | None
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        kept = self.audit.to_dict() if self.audit else None
+        return {**parity_report(self.stages), "precision": kept, "notes": list(self.notes)}
+
+
+class GraphExport:
+    """What becomes of a float graph, stage by stage; each is compared with the one before.
+
+    Args:
+        contract: Of the float graph.
+        config: Size, precision, io, target.
+        provenance: Where the weights come from; stored in the file.
+        windows: Pictures to compare and audit on, as ``parity.read_windows`` gives; made if None.
+        on_stage: Told what begins, for a progress display.
+    """
+
+    def __init__(
+        self,
+        contract: FrameContract,
+        config: ExportConfig,
+        provenance: Mapping[str, Any],
+        windows: Sequence[Window] | None = None,
+        on_stage: Callable[[str], None] = lambda _stage: None,
+    ) -> None:
+        self.contract, self.config, self._provenance, self._on_stage = contract, config, dict(provenance), on_stage
+        self._windows = windows if windows is not None else sample_windows(contract.window, CHECK_SIZES)
+        self._frames = [prepare(list(window), contract) for window in self._windows]
+        self._stages: list[StageParity] = []
+        self._audit: RangeAudit | None = None
+        self._notes: list[str] = []
+        self._summary: dict[str, Any] = {}
+
+    def report(self) -> ExportReport:
+        """Say what was found out so far."""
+        return ExportReport(tuple(self._stages), self._audit, tuple(self._notes))
+
+    def finish(self, model: Any, *, is_typed: bool = False) -> Any:
+        """Go through all stages behind the float graph.
+
+        Args:
+            model: ``onnx.ModelProto`` with bodies; used up.
+            is_typed: Whether the types of its nodes are decided already.
+
+        Returns:
+            ``onnx.ModelProto``, with contract, provenance and summary.
+
+        Raises:
+            QualityError: A stage changed the result.
+            MissingExtraError: onnxslim is not installed.
+        """
+        typed = model if is_typed else self._typed(model)
+        lowered = self._lowered(self._fixed(typed))
+        self._summary = _summary(lowered, self.contract, self.config.size)
+        finished = self._wrapped(lowered)
+        self._describe(finished)
+        return strip_bodies(finished) if self.config.strict else finished
+
+    def _typed(self, model: Any) -> Any:
+        """Decide node by node what computes low, after an audit of ranges; judged by emulation."""
+        if self.config.precision == "fp32":
+            return model
+        self._on_stage("auditing ranges")
+        feeds = [{"frames": frames} for frames in self._small_frames("the range audit")]
+        precision = self.config.precision
+        self._audit = refine(model, feeds, audit(model, feeds, precision))
+        keep = self._audit.keep_fp32
+        self.compare("fp32->typed", onnx_run(model), onnx_run(emulate(model, precision, keep)), GATES[precision])
+        return type_graph(model, precision, keep)
+
+    def _fixed(self, model: Any) -> Any:
+        """Clean up, with fixed sizes where they are wanted; those passes are proven at a small size."""
+        self._on_stage("cleaning up")
+        size = self.config.size
+        if size is None:
+            return _passed(model, DYNAMIC_PASSES)
+        filled = _filled(size, self.contract)
+        if filled != size:
+            self._notes.append(
+                f"frames of {size[0]}x{size[1]} are filled up to {filled[0]}x{filled[1]}: the network takes "
+                f"multiples of {self.contract.multiple} from {self.contract.min_size}"
+            )
+        frames = min(self._frames, key=lambda array: array.size)
+        if self._can_run:
+            small = fix_sizes(copy.deepcopy(model), 1, *frames.shape[-2:])
+            proven = onnx_run(_passed(small, STATIC_PASSES))
+            self.compare("typed->fixed", onnx_run(model), proven, FP32_GATE, [frames])
+            self._notes.append(f"fixed sizes were compared at {frames.shape[-2]}x{frames.shape[-1]}, not at the file's")
+        return _passed(fix_sizes(model, 1, *filled), STATIC_PASSES)
+
+    def _lowered(self, model: Any) -> Any:
+        """Choose the bodies for the target."""
+        before = copy.deepcopy(model)
+        model = add_bodies(model, "onnxruntime" if self.config.target == "onnxruntime" else "portable")
+        if self.config.target == "openvino":
+            model = inline_bodies(model)
+        if not self._can_run:
+            self._notes.append("ONNX Runtime has no bf16 on the CPU: the typed file was compared by emulation only")
+        elif self.config.size is None:
+            self.compare("typed->lowered", onnx_run(before), onnx_run(model), FP32_GATE)
+        return model
+
+    def _wrapped(self, model: Any) -> Any:
+        """Take bytes in and give bytes back where that is wanted."""
+        if self.config.io == "float":
+            return model
+        bare = onnx_run(model) if self._can_run and self.config.size is None else None
+        model = deployment_graph(model, self.contract)
+        if self.config.size is not None:
+            return fix_sizes(model, 1, *self.config.size)
+        if bare is not None:
+            self._compare_deployed(bare, onnx_run(model))
+        return model
+
+    def _compare_deployed(self, bare: Run, deployed: Run) -> None:
+        """Compare what the file does around the network with the same steps in NumPy."""
+        contract = deployed_contract(self.contract)
+
+        def around(frames: Array) -> Array:
+            window = list(frames[0]) if contract.window > 1 else [frames[0]]
+            restored = bare(prepare(window, self.contract))
+            return finish(restored, self.contract, window[0].shape[:2])[None]
+
+        small = [window for window in self._windows if window[0].shape[0] * window[0].shape[1] <= CHECK_MOST_PX]
+        frames = [prepare(list(window), contract) for window in small]
+        self.compare("lowered->deployed", around, deployed, FP32_GATE, frames)
+
+    @property
+    def _can_run(self) -> bool:
+        """Whether ONNX Runtime computes the file's types on this machine's CPU."""
+        return self.config.precision != "bf16"
+
+    def _small_frames(self, purpose: str) -> list[Array]:
+        """Prepared pictures that are quick enough to run."""
+        frames = [frames for frames in self._frames if frames.shape[-1] * frames.shape[-2] <= CHECK_MOST_PX]
+        if len(frames) < len(self._frames):
+            self._notes.append(f"{purpose}: {len(self._frames) - len(frames)} larger pictures were left out")
+        return frames
+
+    def compare(
+        self, name: str, before: Run, after: Run, gate: ParityGate, frames: Sequence[Array] | None = None
+    ) -> None:
+        """Compare a stage with the one before, on ``frames`` or on all that are quick enough.
+
+        Raises:
+            QualityError: They differ by more than ``gate``.
+        """
+        self._on_stage(f"comparing {name}")
+        stage = compare_stage(name, before, after, self._small_frames(name) if frames is None else frames, gate)
+        self._stages.append(stage)
+        judge(stage)
+
+    def _describe(self, model: Any) -> None:
+        onnx = require("onnx", purpose="export a network")
+        contract = deployed_contract(self.contract) if self.config.io == "uint8" else self.contract
+        metadata = {
+            CONTRACT_KEY: contract.to_json(),
+            PROVENANCE_KEY: json.dumps(self._provenance, sort_keys=True),
+            SUMMARY_KEY: json.dumps(self._summary, sort_keys=True),
+        }
+        onnx.helper.set_model_props(model, metadata)
+
+
+def _passed(model: Any, passes: tuple[Pass, ...]) -> Any:
+    return reduce(lambda graph, step: step(graph), passes, model)
+
+
+def onnx_run(model: Any) -> Run:
+    """Run a graph in ONNX Runtime as it is written, without its optimiser's rewritings."""
+    runtime = require("onnxruntime", purpose="compare a graph")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+    def run(frames: Array) -> Array:
+        restored: Array = session.run(None, {"frames": frames})[0]
+        return restored
+
+    return run
+
+
+def _filled(size: tuple[int, int], contract: FrameContract) -> tuple[int, int]:
+    """Size of what the network itself sees of frames of ``size``."""
+    tall, wide = (-(-side // contract.multiple) * contract.multiple for side in size)
+    return max(tall, contract.min_size), max(wide, contract.min_size)
+
+
+def _summary(model: Any, contract: FrameContract, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Count operators, weights and multiply-accumulates per type, of a 720x1280 result where the size is free."""
+    operators = Counter(node.op_type for node in model.graph.node)
+    taken = size or (COST_SIZE[0] // contract.scale, COST_SIZE[1] // contract.scale)
+    weights = (tensor.dims for tensor in model.graph.initializer if tensor.data_type in (1, 10, 16))
+    frames = (1, 3 * contract.window, *_filled(taken, contract))
+    macs = macs_by_precision(model, {"frames": frames})
+    if not macs:
+        # sizes that are computed inside are known only once they are folded
+        sized = clean_up(fix_sizes(copy.deepcopy(model), frames[0], *frames[2:]))
+        macs = macs_by_precision(sized, {"frames": frames})
+    parameters = sum(map(math.prod, weights))
+    return {"operators": dict(operators), "parameters": parameters, "macs": macs, "plugins": uses_plugins(model)}
