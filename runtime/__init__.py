@@ -18,6 +18,7 @@ from .session import Session, SessionConfig, open_session
 from .shipped_models import SHIPPED
 from .sinks import Sink, open_sink
 from .sources import Source, SourceInfo, open_source
+from .tiling import TileConfig
 
 __all__ = [
     "BACKENDS",
@@ -34,6 +35,7 @@ __all__ = [
     "Sink",
     "Source",
     "SourceInfo",
+    "TileConfig",
     "open_session",
     "open_sink",
     "open_source",

@@ -15,6 +15,7 @@ from ..core.tensors import Array, TensorSpec
 from .backend import Backend, BackendConfig, open_backend
 from .frame import Pixels
 from .shipped_models import find_model
+from .tiling import TileConfig, check_tiles, tiled_backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,14 @@ class SessionConfig:
         model: Shipped name or path of an ONNX file.
         backend: ``auto`` or a name of ``BACKENDS``.
         options: Precision, threads and provider.
+        tile: How frames are cut that are too large for memory; None: not, unless the graph has a
+            fixed size.
     """
 
     model: str | Path = "default"
     backend: str = "auto"
     options: BackendConfig = field(default_factory=BackendConfig)
+    tile: TileConfig | None = None
 
 
 class Session:
@@ -102,13 +106,15 @@ def open_session(model: str | Path = "default", config: SessionConfig | None = N
     Raises:
         ModelFileError: There is no such model, or its file is damaged or unfit.
         MachineError: No backend can run it here.
+        UsageError: Tiles are asked for and would not equal the whole frame.
     """
     config = config or SessionConfig()
     path = find_model(model)
     onnx_file = open_onnx(path)
     contract = contract_of(onnx_file)
     check_graph(path.name, contract, onnx_file.inputs, onnx_file.outputs)
-    backend = open_backend(config.backend, onnx_file, config.options)
+    check_tiles(onnx_file.inputs[0], contract, config.tile)
+    backend = tiled_backend(open_backend(config.backend, onnx_file, config.options), contract, config.tile)
     return Session(backend, contract, str(model) if not isinstance(model, Path) else model.name)
 
 

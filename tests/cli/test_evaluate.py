@@ -253,3 +253,16 @@ def test_doing_nothing_on_reds_scores_the_known_figure(
     root = data_root / "pairs" / "reds_seq000"
     assert deblurrt("eval", "identity", "--data", root, *OPTIONS, "--track", track, "--json", "-") == 0
     assert json.loads(capsys.readouterr().out)["psnr_db"] == pytest.approx(known_db, abs=0.05)
+
+
+def test_tiles_change_no_score(deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("blur", "sharp"):
+        (tmp_path / folder).mkdir()
+        pixels = np.random.default_rng(0).integers(0, 256, (300, 321, 3), dtype=np.uint8)
+        write_picture(tmp_path / folder / "0.png", pixels)
+    shown = []
+    for tile in ((), ("--tile", "288x304")):
+        assert deblurrt("eval", "default", "--data", tmp_path, *OPTIONS, *tile, "--json", "-") == 0
+        shown.append(json.loads(capsys.readouterr().out))
+    assert shown[0]["sequences"] == shown[1]["sequences"]
+    assert "4 tiles of 288x304" in shown[1]["backend"]

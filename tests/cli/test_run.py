@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -237,3 +238,62 @@ def test_enlarging_network_writes_pictures_four_times_as_large(deblurrt: Deblurr
 def test_checkpoint_for_a_file_is_wrong_usage(deblurrt: Deblurrt, clip: Path, tmp_path: Path) -> None:
     assert deblurrt("run", clip, tmp_path / "out.mp4", "--checkpoint", tmp_path / "w.pth") == 2
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """Wider than the tiles below: the halo of ``default`` is 121 px, its multiple 16."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8).repeat(6, 0).repeat(6, 1)
+    write_picture(tmp_path / "in.png", pixels[:, :355])
+    return tmp_path / "in.png"
+
+
+TILED = ("run", "--backend", "onnxruntime", "--threads", "1", "--model", "default")
+
+
+def test_tiles_give_the_picture_of_the_whole_frame(
+    deblurrt: Deblurrt, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt(*TILED, picture, tmp_path / "whole.png") == 0
+    capsys.readouterr()
+    assert deblurrt(*TILED, picture, tmp_path / "tiled.png", "--tile", "288x320", "--json", "-") == 0
+    assert "4 tiles of 288x320, 3.46 times the pixels" in json.loads(capsys.readouterr().out)["backend"]
+    np.testing.assert_array_equal(read_picture(tmp_path / "tiled.png"), read_picture(tmp_path / "whole.png"))
+
+
+def test_tile_that_is_all_halo_is_one_line_with_the_smallest(
+    deblurrt: Deblurrt, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt(*TILED, picture, tmp_path / "out.png", "--tile", "256x320") == 2
+    assert "the smallest tile for it is --tile 272x320" in _one_line(capsys)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_tiles_of_a_network_that_sees_the_whole_frame_are_refused(
+    deblurrt: Deblurrt, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = create_model("wrcan", n_feats=4, n_resgroups=1, n_resblocks=1)
+    torch.save(network.state_dict(), tmp_path / "small.pth")
+    options = ("--model", "wrcan", "--checkpoint", tmp_path / "small.pth", "--threads", "1", "--tile", "160x192")
+    assert deblurrt("run", picture, tmp_path / "out.png", *options) == 2
+    assert "--tile 160x192 --tile-inexact 64" in _one_line(capsys)
+
+
+def test_agreed_inexact_tiles_are_said_with_the_measured_error(
+    deblurrt: Deblurrt, picture: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = create_model("wrcan", n_feats=4, n_resgroups=1, n_resblocks=1)
+    torch.save(network.state_dict(), tmp_path / "small.pth")
+    tiles = ("--tile", "160x192", "--tile-inexact", "16")
+    options = ("--model", "wrcan", "--checkpoint", tmp_path / "small.pth", "--threads", "1", *tiles)
+    assert deblurrt("run", picture, tmp_path / "out.png", *options) == 0
+    said = [record.getMessage() for record in caplog.records if "need not equal the whole frame" in record.getMessage()]
+    assert len(said) == 1
+    assert re.search(r"differ by up to [\d.]+ of 255 levels, [\d.]+ dB", said[0])
+
+
+def test_inexact_without_tiles_is_wrong_usage(
+    deblurrt: Deblurrt, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt(*TILED, picture, tmp_path / "out.png", "--tile-inexact", "8") == 2
+    assert "give --tile HxW as well" in _one_line(capsys)
