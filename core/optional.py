@@ -21,6 +21,8 @@ EXTRA_OF_MODULE = {
     "onnxscript": "export",
     "onnxslim": "export",
     "safetensors": "train",
+    "tensorrt": "trt",
+    "tensorrt_rtx": "rtx",
     "torch": "train",
 }
 

@@ -1,0 +1,1 @@
+"""ONNX to TensorRT engines: build, cache, describe, trust."""

@@ -1,0 +1,85 @@
+"""Every choice of an engine build."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..core.errors import UsageError
+
+BackendName = Literal["tensorrt", "tensorrt-rtx"]
+
+#: Python module behind each backend
+MODULES: dict[BackendName, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+#: compute capabilities as users write them: sm86
+TARGET = re.compile(r"sm\d{2,3}")
+MOST_LEVEL = 5
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The sizes of frames an engine takes, height and width in pixels.
+
+    Attributes:
+        least: Smallest.
+        best: What it is made fast for.
+        most: Largest; decides the memory.
+
+    Raises:
+        UsageError: They are not in order.
+    """
+
+    least: Size
+    best: Size
+    most: Size
+
+    def __post_init__(self) -> None:
+        for small, middle, large in zip(self.least, self.best, self.most, strict=True):
+            if not 1 <= small <= middle <= large:
+                raise UsageError(f"the shapes are {self.describe()}, expected MIN/OPT/MAX in rising order from 1x1")
+
+    def describe(self) -> str:
+        """As users write it: ``64x64/720x1280/1088x1920``."""
+        return "/".join(f"{height}x{width}" for height, width in (self.least, self.best, self.most))
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """How an ONNX file becomes an engine.
+
+    Attributes:
+        backend: Whose builder.
+        shapes: Sizes of frames the engine takes; None where the file fixes one.
+        targets: Compute capabilities such as ``sm86``, in one engine; none: this machine's, or what the builder
+            takes for portable (TensorRT-RTX).
+        workspace_mib: Most memory a single layer may use for its work; None: what the builder takes.
+        optimization_level: 0 to 5, how long the builder looks; None: its own.
+        timing_cache: Measurements of earlier builds, read and written.
+
+    Raises:
+        UsageError: A value is impossible, or the choices contradict each other.
+    """
+
+    backend: BackendName = "tensorrt-rtx"
+    shapes: Shapes | None = None
+    targets: tuple[str, ...] = ()
+    workspace_mib: int | None = None
+    optimization_level: int | None = None
+    timing_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in MODULES:
+            raise UsageError(f"backend is {self.backend!r}, expected one of {', '.join(MODULES)}")
+        for target in self.targets:
+            if TARGET.fullmatch(target) is None:
+                raise UsageError(f"target {target!r} is no compute capability, expected such as sm86 or sm120")
+        if self.targets and self.backend == "tensorrt":
+            raise UsageError("tensorrt builds for the GPU it runs on; --targets goes with tensorrt-rtx")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise UsageError(f"the workspace is {self.workspace_mib} MiB, expected 1 or more")
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= MOST_LEVEL:
+            raise UsageError(f"the optimization level is {self.optimization_level}, expected 0 to {MOST_LEVEL}")

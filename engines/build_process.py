@@ -1,0 +1,197 @@
+"""Builds in a subprocess: progress on the way, a clear error where the builder refuses or dies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..core.artifacts import OnnxFile
+from ..core.contract import FrameContract
+from ..core.errors import BackendError, MachineError, ModelFileError, UsageError
+from ..core.outputs import check_output, part_of
+from ..core.tensors import TensorSpec
+from .build_config import MODULES, BuildConfig, Shapes, Size
+from .build_log import BuildLog, read_log
+from .build_worker import Request
+
+#: lines of stderr that are kept for the message of a process that died
+KEPT_LINES = 5
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlan:
+    """A plan that was built.
+
+    Attributes:
+        path: Where it lies.
+        seconds: How long the builder worked.
+        version: Of TensorRT.
+        log: Layers and memory.
+    """
+
+    path: Path
+    seconds: float
+    version: str
+    log: BuildLog
+
+
+def build_plan(
+    onnx_file: OnnxFile,
+    config: BuildConfig,
+    path: Path,
+    *,
+    force: bool = False,
+    on_event: OnEvent = lambda _event: None,
+) -> BuiltPlan:
+    """Build a plan in a subprocess and rename it when it is whole.
+
+    Args:
+        onnx_file: Typed; its precision is the engine's.
+        config: Shapes, targets and limits.
+        path: Where the plan goes.
+        force: Whether an existing file is replaced.
+        on_event: Told every event of the builder; see ``build_worker``.
+
+    Raises:
+        UsageError: Sizes do not fit the file.
+        ModelFileError: The parser does not take the file; names the node.
+        MissingExtraError: The builder is not installed.
+        BackendError: The builder refuses, or dies; names the last node.
+        OutputError: The file exists and ``force`` is off, or the folder is missing.
+    """
+    check_output(path, force=force)
+    part = part_of(path)
+    with tempfile.TemporaryDirectory(prefix="deblurrt-build-") as folder:
+        log = Path(folder) / "build.log"
+        request = _request(onnx_file, config, part, log)
+        try:
+            last = _run(request, on_event, log)
+            found = read_log(log.open(errors="replace"))
+            if last.get("event") != "built":
+                raise _refusal(onnx_file, last, found)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    return BuiltPlan(path, last["seconds"], last["version"], found)
+
+
+def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) -> Request:
+    return Request(
+        module=MODULES[config.backend],
+        onnx=str(onnx_file.path),
+        plan=str(plan),
+        log=str(log),
+        profile=profile_of(onnx_file, config.shapes),
+        targets=list(config.targets),
+        workspace_mib=config.workspace_mib,
+        optimization_level=config.optimization_level,
+        timing_cache=str(config.timing_cache or ""),
+    )
+
+
+def profile_of(onnx_file: OnnxFile, shapes: Shapes | None) -> dict[str, list[list[int]]]:
+    """Smallest, typical and largest shape of the input; empty for a file of fixed size.
+
+    Raises:
+        UsageError: A free size has no shapes, a fixed one has others, or a frame is below the contract's least.
+    """
+    spec, contract = onnx_file.inputs[0], onnx_file.contract or FrameContract(io="float")
+    fixed = _fixed_size(spec, contract)
+    if fixed is not None:
+        if shapes is not None and {shapes.least, shapes.best, shapes.most} != {fixed}:
+            raise UsageError(f"the file is fixed to {fixed[0]}x{fixed[1]}, asked for {shapes.describe()}")
+        return {}
+    if shapes is None:
+        raise UsageError(
+            f"{onnx_file.path.name} takes frames of any size; say which: --size HxW or --shapes MIN/OPT/MAX"
+        )
+    if min(shapes.least) < contract.min_size:
+        raise UsageError(
+            f"the smallest frame is {shapes.describe()}, the network takes from {contract.min_size} pixels"
+        )
+    return {spec.name: [_shape(contract, size) for size in (shapes.least, shapes.best, shapes.most)]}
+
+
+def _fixed_size(spec: TensorSpec, contract: FrameContract) -> Size | None:
+    sides = spec.shape[-3:-1] if contract.io == "uint8" else spec.shape[-2:]
+    tall, wide = sides
+    return (tall, wide) if isinstance(tall, int) and isinstance(wide, int) else None
+
+
+def _shape(contract: FrameContract, size: Size) -> list[int]:
+    """One frame of ``size`` as the input takes it; the bare network takes multiples."""
+    if contract.io == "uint8":
+        return [1, *([contract.window] if contract.window > 1 else []), *size, 3]
+    multiple = contract.multiple
+    return [1, 3 * contract.window, *(-(-side // multiple) * multiple for side in size)]
+
+
+def _run(request: Request, on_event: OnEvent, log: Path) -> dict[str, Any]:
+    """Start the worker and follow it; gives its last event."""
+    last: dict[str, Any] = {}
+    with _worker(log) as (process, tell, told):
+        tell.write(json.dumps(asdict(request)))
+        tell.close()
+        for line in told:
+            last = json.loads(line)
+            on_event(last)
+        code = process.wait()
+    if last.get("event") not in ("built", "failed"):
+        return {"event": "died", "code": code, "said": _tail(log.with_suffix(".stderr"))}
+    return last
+
+
+@contextmanager
+def _worker(log: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+    """The worker process with its stdin and stdout; ended with whatever ends this block."""
+    command = [sys.executable, "-m", f"{__package__}.build_worker"]
+    with log.with_suffix(".stderr").open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+            # an interrupt is for this process, which then ends the worker
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process, process.stdin, process.stdout
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _tail(path: Path) -> list[str]:
+    with path.open(errors="replace") as file:
+        return [line.strip() for line in deque(file, KEPT_LINES) if line.strip()]
+
+
+def _refusal(onnx_file: OnnxFile, last: dict[str, Any], found: BuildLog) -> MachineError | ModelFileError | UsageError:
+    name = onnx_file.path.name
+    if last["event"] == "died":
+        said = last["said"][-1] if last["said"] else f"exit code {last['code']}"
+        if "MissingExtraError" in said:
+            return MachineError(said.partition("MissingExtraError: ")[2])
+        node, operator = found.last_node or ("", "")
+        where = f"after node {node!r} ({operator})" if node else "before the first node"
+        return BackendError(f"the builder's process died {where} of {name} ({said}); report the file to its maker")
+    reason = " ".join(str(last.get("reason", "")).split())
+    if last.get("stage") == "targets":
+        return UsageError(reason)
+    if last.get("stage") == "parse":
+        where = f" at node {last['node']!r} ({last['operator']})" if last.get("node") else ""
+        return ModelFileError(f"{name} cannot be parsed{where}: {reason}")
+    return BackendError(f"{name} cannot be built: {reason}")

@@ -1,0 +1,216 @@
+"""A build in a process of its own, for the builder may end its process: ``python -m deblurrt.engines.build_worker``.
+
+Takes a request as JSON on stdin; writes one event as JSON per line to stdout, every message of the builder to the
+log file, and the plan to its place. The last event is ``built`` or ``failed``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..core.optional import require
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is built.
+
+    Attributes:
+        module: ``tensorrt`` or ``tensorrt_rtx``.
+        onnx: The model.
+        plan: Where the plan goes; replaced.
+        log: Where the builder's messages go.
+        profile: Per input the smallest, typical and largest shape; empty where shapes are fixed.
+        targets: Such as ``sm86``.
+        workspace_mib: None: the builder's own.
+        optimization_level: None: the builder's own.
+        timing_cache: Empty: none.
+    """
+
+    module: str
+    onnx: str
+    plan: str
+    log: str
+    profile: dict[str, list[list[int]]]
+    targets: list[str]
+    workspace_mib: int | None
+    optimization_level: int | None
+    timing_cache: str
+
+
+class RefusedError(Exception):
+    """The parser or the builder refused; carries the event that says so."""
+
+    def __init__(self, **event: Any) -> None:
+        super().__init__(event)
+        self.event = event
+
+
+class Worker:
+    """One build.
+
+    Args:
+        request: What is built.
+        events: Where events go, line by line.
+    """
+
+    def __init__(self, request: Request, events: IO[str]) -> None:
+        self._request, self._events = request, events
+        self._trt: Any = require(request.module, purpose="build an engine")
+        self._errors: list[str] = []
+
+    def run(self) -> None:
+        """Parse, build and write the plan.
+
+        Raises:
+            RefusedError: With the reason and, where it is known, the node.
+        """
+        trt, request = self._trt, self._request
+        with Path(request.log).open("w", buffering=1) as log:
+            logger = _logger(trt, log, self._errors)
+            builder = trt.Builder(logger)
+            network = builder.create_network(_network_flags(trt))
+            parser = trt.OnnxParser(network, logger)
+            self.tell(event="parsing")
+            if not parser.parse_from_file(request.onnx):
+                raise RefusedError(**self._parser_error(parser))
+            config = self._config(builder, network)
+            self.tell(event="building")
+            started = time.perf_counter()
+            plan = builder.build_serialized_network(network, config)
+            if plan is None:
+                raise RefusedError(stage="build", reason=self._last_error())
+            seconds = time.perf_counter() - started
+            with Path(request.plan).open("wb") as file:
+                file.write(plan)
+            self._keep_timings(config)
+        self.tell(event="built", seconds=seconds, version=trt.__version__)
+
+    def tell(self, **event: Any) -> None:
+        """Send an event."""
+        self._events.write(json.dumps(event) + "\n")
+        self._events.flush()
+
+    def _config(self, builder: Any, network: Any) -> Any:
+        trt, request = self._trt, self._request
+        config = builder.create_builder_config()
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        config.progress_monitor = _monitor(trt, self)
+        if request.workspace_mib is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib * MEBIBYTE)
+        if request.optimization_level is not None:
+            config.builder_optimization_level = request.optimization_level
+        if request.targets:
+            config.num_compute_capabilities = len(request.targets)
+            for index, target in enumerate(request.targets):
+                config.set_compute_capability(self._capability(target), index)
+        if request.timing_cache:
+            path = Path(request.timing_cache)
+            config.set_timing_cache(config.create_timing_cache(path.read_bytes() if path.is_file() else b""), False)
+        self._add_profile(builder, network, config)
+        return config
+
+    def _capability(self, target: str) -> Any:
+        known = self._trt.ComputeCapability.__members__
+        if target.upper() not in known:
+            names = ", ".join(name.lower() for name in known if name.startswith("SM"))
+            raise RefusedError(
+                stage="targets", reason=f"{target} is not among what {self._request.module} builds: {names}"
+            )
+        return known[target.upper()]
+
+    def _add_profile(self, builder: Any, network: Any, config: Any) -> None:
+        if not self._request.profile:
+            return
+        profile = builder.create_optimization_profile()
+        for index in range(network.num_inputs):
+            name = network.get_input(index).name
+            profile.set_shape(name, *map(tuple, self._request.profile[name]))
+        config.add_optimization_profile(profile)
+
+    def _keep_timings(self, config: Any) -> None:
+        if self._request.timing_cache:
+            part = Path(f"{self._request.timing_cache}.part")
+            part.write_bytes(bytes(config.get_timing_cache().serialize()))
+            part.replace(self._request.timing_cache)
+
+    def _parser_error(self, parser: Any) -> dict[str, Any]:
+        if not parser.num_errors:
+            return {"stage": "parse", "reason": self._last_error()}
+        error = parser.get_error(0)
+        return {
+            "stage": "parse",
+            "reason": error.desc(),
+            # parser errors of TensorRT before 10.0 know neither
+            "node": getattr(error, "node_name", str)() or "",
+            "operator": getattr(error, "node_operator", str)() or "",
+        }
+
+    def _last_error(self) -> str:
+        return self._errors[-1] if self._errors else "the builder gave no reason"
+
+
+def _network_flags(trt: Any) -> int:
+    """Strongly typed always; TensorRT 11 and RTX know nothing else and accept the flag."""
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def _logger(trt: Any, log: IO[str], errors: list[str]) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc]
+        """Keeps every message, and remembers errors."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            log.write(f"{message}\n")
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                errors.append(message)
+
+    return Log()
+
+
+def _monitor(trt: Any, worker: Worker) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Passes on what the builder is at."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            worker.tell(event="phase", phase=phase_name, parent=parent_phase, steps=num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            worker.tell(event="step", phase=phase_name, step=step)
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            worker.tell(event="finished", phase=phase_name)
+
+    return Monitor()
+
+
+def main() -> int:
+    """Build what stdin asks for; 0 when the plan is written, 1 when it was refused."""
+    # the builder's libraries write to stdout themselves; events must not mix with that
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    worker = Worker(Request(**json.load(sys.stdin)), events)
+    try:
+        worker.run()
+    except RefusedError as refusal:
+        worker.tell(event="failed", **refusal.event)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

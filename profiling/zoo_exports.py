@@ -1,0 +1,163 @@
+"""Export every network of the zoo, prove each file and build engines from it: the tables of docs/exports.md.
+
+    python -m deblurrt.profiling.zoo_exports --work exports --output docs/exports.md
+
+What is measured once per network is kept in ``--work`` and not measured again, so an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..core.artifacts import OnnxFile, write_onnx
+from ..core.errors import DeblurrtError, QualityError
+from ..core.optional import require
+from ..core.outputs import write_whole
+from ..engines.build_config import BuildConfig, Shapes
+from ..engines.build_process import build_plan
+from ..export.export_config import ExportConfig
+from ..export.onnx_conversion import OnnxConversion, load_whole
+from ..export.onnx_export import OnnxExport
+from ..export.parity import FP32_GATE, compare_arrays, sample_frames
+from .zoo_exports_page import page
+from .zoo_variants import VARIANTS, Variant
+
+#: of the result; networks that enlarge take a fourth of each side
+RESULT_SIZE = (720, 1280)
+#: smallest and largest result of an engine of any size
+LEAST_SIZE, MOST_SIZE = (128, 128), (1088, 1920)
+#: picture on which OpenVINO is compared, pixels
+OPENVINO_SIZE = (64, 96)
+
+Row = dict[str, Any]
+
+
+def measure(variant: Variant, folder: Path) -> Row:
+    """Export a network, convert the file to half precision and fixed size, compare and build all four.
+
+    Args:
+        variant: Which network.
+        folder: For the files; those of fp32 and fp16 of any size stay.
+
+    Returns:
+        One row, plain values for JSON.
+    """
+    network = variant.create()
+    contract = network.contract
+    path = folder / f"{variant.label}.onnx"
+    started = time.perf_counter()
+    export = OnnxExport(network, ExportConfig(), on_stage=lambda stage: _say(variant, stage))
+    written = write_onnx(export.run(), path, force=True)
+    seconds = time.perf_counter() - started
+    sizes = export.report().stages[0].results
+    row: Row = {
+        "network": variant.label,
+        "nodes": sum(written.summary["operators"].values()),
+        "parameters": written.summary["parameters"],
+        "bytes": path.stat().st_size,
+        "seconds": seconds,
+        "largest": max(parity.largest for parity in sizes),
+        "max_abs": {"x".join(map(str, parity.size)): parity.max_abs for parity in sizes},
+        "openvino_max_abs": _openvino(written, network, contract),
+        "engines": {},
+    }
+    del network, export
+    gc.collect()
+    sides = tuple(side // contract.scale for side in RESULT_SIZE)
+    half = OnnxConversion(load_whole(written), variant.label, ExportConfig(precision="fp16"))
+    halved = write_onnx(half.run(), folder / f"{variant.label}.fp16.onnx", force=True)
+    row["fp16_psnr_db"] = min(parity.psnr_db for parity in half.report().stages[0].results)
+    row["fp16_kept"] = sum(1 for entry in half.report().to_dict()["precision"]["kept"])
+    row["fp16_bytes"] = halved.path.stat().st_size
+    least, most = (tuple(side // contract.scale for side in size) for size in (LEAST_SIZE, MOST_SIZE))
+    shapes = Shapes(least, sides, most)  # type: ignore[arg-type]
+    for precision, file in (("fp32", written), ("fp16", halved)):
+        fixed = _fixed(file, variant, precision, sides, folder)
+        row["engines"][f"{precision} dynamic"] = _engine(file, BuildConfig(shapes=shapes), variant, folder)
+        row["engines"][f"{precision} static"] = _engine(fixed, BuildConfig(), variant, folder)
+        fixed.path.unlink()
+    return row
+
+
+def _fixed(file: OnnxFile, variant: Variant, precision: str, size: Sequence[int], folder: Path) -> OnnxFile:
+    config = ExportConfig(precision=precision, size=(size[0], size[1]))  # type: ignore[arg-type]
+    conversion = OnnxConversion(load_whole(file), variant.label, config)
+    return write_onnx(conversion.run(), folder / f"{variant.label}.fixed.onnx", force=True)
+
+
+def _openvino(file: OnnxFile, network: Any, contract: Any) -> float:
+    """Largest difference between OpenVINO with the inlined form and PyTorch, judged by the gate of fp32."""
+    torch = require("torch", purpose="compare with OpenVINO")
+    openvino = require("openvino", purpose="compare with it")
+    conversion = OnnxConversion(load_whole(file), file.path.name, ExportConfig(io="float", target="openvino"))
+    model = openvino.Core().read_model(conversion.run().SerializeToString())
+    options = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
+    compiled = openvino.Core().compile_model(model, "CPU", options)
+    frames = sample_frames(contract, [OPENVINO_SIZE])[0]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(frames)).numpy()
+    parity = compare_arrays(expected, np.array(compiled(frames)[0]))
+    failure = FP32_GATE.failure(parity)
+    if failure is not None:
+        raise QualityError(f"OpenVINO differs from PyTorch: {failure}")
+    return parity.max_abs
+
+
+def _engine(file: OnnxFile, config: BuildConfig, variant: Variant, folder: Path) -> Row:
+    """Build for TensorRT-RTX; where that fails the row says why."""
+    _say(variant, f"building {file.path.name}")
+    plan = folder / f"{variant.label}.engine"
+    try:
+        built = build_plan(file, config, plan, force=True)
+    except DeblurrtError as error:
+        return {"error": str(error)}
+    size = plan.stat().st_size
+    plan.unlink()
+    log = built.log
+    return {
+        "seconds": built.seconds,
+        "bytes": size,
+        "activation_bytes": log.activation_bytes,
+        "layers": len(log.layers),
+        "version": built.version,
+    }
+
+
+def _say(variant: Variant, what: str) -> None:
+    click.echo(f"{variant.label}: {what}", err=True)
+
+
+def _rows(chosen: Sequence[Variant], work: Path) -> Iterator[Row]:
+    for variant in chosen:
+        kept = work / f"{variant.label}.json"
+        if not kept.is_file():
+            write_whole(kept, (json.dumps(measure(variant, work), indent=1) + "\n").encode())
+            gc.collect()
+        yield json.loads(kept.read_text())
+
+
+@click.command(epilog="Example: python -m deblurrt.profiling.zoo_exports --work exports --only eacd --only eacd-tlsc")
+@click.option("--work", type=click.Path(path_type=Path), required=True, help="Folder for files and figures.")
+@click.option("--output", type=click.Path(path_type=Path), help="Page that is written, replaced if it exists.")
+@click.option("--only", multiple=True, help="Name of a network; all if not given.")
+def main(work: Path, output: Path | None, only: tuple[str, ...]) -> None:
+    """Export, compare and build every network of the zoo at full size; about two minutes each."""
+    chosen = [variant for variant in VARIANTS if not only or variant.label in only]
+    work.mkdir(parents=True, exist_ok=True)
+    text = page(list(_rows(chosen, work)))
+    if output is None:
+        click.echo(text)
+    else:
+        write_whole(output, text.encode())
+
+
+if __name__ == "__main__":
+    main()
