@@ -73,10 +73,12 @@ def build_plan(
     part = part_of(path)
     with tempfile.TemporaryDirectory(prefix="deblurrt-build-") as folder:
         log = Path(folder) / "build.log"
+        log.touch()
         request = _request(onnx_file, config, part, log)
         try:
             last = _run(request, on_event, log)
-            found = read_log(log.open(errors="replace"))
+            with log.open(errors="replace") as lines:
+                found = read_log(lines)
             if last.get("event") != "built":
                 raise _refusal(onnx_file, last, found)
             part.replace(path)
@@ -116,9 +118,7 @@ def profile_of(onnx_file: OnnxFile, shapes: Shapes | None) -> dict[str, list[lis
             f"{onnx_file.path.name} takes frames of any size; say which: --size HxW or --shapes MIN/OPT/MAX"
         )
     if min(shapes.least) < contract.min_size:
-        raise UsageError(
-            f"the smallest frame is {shapes.describe()}, the network takes from {contract.min_size} pixels"
-        )
+        raise UsageError(f"the shapes are {shapes.describe()}, the network takes sides from {contract.min_size}")
     return {spec.name: [_shape(contract, size) for size in (shapes.least, shapes.best, shapes.most)]}
 
 
@@ -172,6 +172,7 @@ def _worker(log: Path) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]
         finally:
             process.kill()
             process.wait()
+            process.stdout.close()
 
 
 def _tail(path: Path) -> list[str]:
