@@ -51,6 +51,8 @@ def deployment_graph(model: Any, contract: FrameContract) -> Any:
     del model.graph.node[:]
     model.graph.node.extend([*nodes.made[:count], *inner, *nodes.made[count:]])
     model.graph.initializer.extend(nodes.constants)
+    # sizes inside are called as those of the frames were, which are now those before padding
+    del model.graph.value_info[:]
     del model.graph.input[:]
     del model.graph.output[:]
     window = [contract.window] if contract.window > 1 else []
@@ -84,6 +86,7 @@ def bare_graph(model: Any, contract: FrameContract) -> Any:
     constants = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(constants)
+    del graph.value_info[:]
     del graph.input[:]
     del graph.output[:]
     single, value = onnx.TensorProto.FLOAT, onnx.helper.make_tensor_value_info

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, SUMMARY_KEY
 from ..core.contract import FrameContract
+from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.tensors import Array
 from ..plugins.onnx_ops import add_bodies, inline_bodies, strip_bodies, uses_plugins
@@ -226,18 +227,32 @@ def _passed(model: Any, passes: tuple[Pass, ...]) -> Any:
 
 
 def onnx_run(model: Any) -> Run:
-    """Run a graph in ONNX Runtime as it is written, without its optimiser's rewritings."""
+    """Run a graph in ONNX Runtime as it is written, without its optimiser's rewritings.
+
+    Raises:
+        QualityError: ONNX Runtime refuses the graph, at once or at a size.
+    """
     runtime = require("onnxruntime", purpose="compare a graph")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        raise QualityError(f"ONNX Runtime refuses the graph: {_first_line(error)}") from error
 
     def run(frames: Array) -> Array:
-        restored: Array = session.run(None, {"frames": frames})[0]
+        try:
+            restored: Array = session.run(None, {"frames": frames})[0]
+        except Exception as error:
+            raise QualityError(f"ONNX Runtime fails on {list(frames.shape)}: {_first_line(error)}") from error
         return restored
 
     return run
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
 def _filled(size: tuple[int, int], contract: FrameContract) -> tuple[int, int]:

@@ -31,7 +31,7 @@ class Severity(enum.IntEnum):
 class ILogger:
     Severity = Severity
 
-    def log(self, severity: Severity, message: str) -> None:
+    def log(self, severity: int, message: str) -> None:
         raise NotImplementedError
 
 

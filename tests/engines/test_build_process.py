@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ from onnx import TensorProto, helper
 from deblurrt.core.artifacts import CONTRACT_KEY, OnnxFile, write_onnx
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import BackendError, MachineError, ModelFileError, OutputError, UsageError
-from deblurrt.engines import build_process
 from deblurrt.engines.build_config import MODULES, BuildConfig, Shapes
 from deblurrt.engines.build_process import build_plan, profile_of
 
@@ -113,13 +113,13 @@ def test_interrupt_ends_the_builder(
 ) -> None:
     monkeypatch.setenv("FAKE_TRT_MODE", "waits")
     started: list[Any] = []
-    popen = build_process.subprocess.Popen
+    popen = subprocess.Popen
 
     def remembered(*arguments: Any, **options: Any) -> Any:
         started.append(popen(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(build_process.subprocess, "Popen", remembered)
+    monkeypatch.setattr(subprocess, "Popen", remembered)
 
     def interrupt(event: dict[str, Any]) -> None:
         if event["event"] == "finished":

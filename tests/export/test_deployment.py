@@ -70,6 +70,20 @@ def test_bytes_in_are_bytes_out_at_any_size(scale: int, window: int, multiple: i
     assert np.array_equal(restored[0], frames[-1].repeat(scale, axis=0).repeat(scale, axis=1))
 
 
+def test_sizes_named_inside_are_not_those_of_the_frames() -> None:
+    """ONNX Runtime lets values of one size share memory; a cleaned-up graph calls its padded sizes height and width."""
+    contract = FrameContract(multiple=8, io="float")
+    model = float_graph(contract)
+    model.graph.value_info.append(
+        helper.make_tensor_value_info("three", TensorProto.FLOAT, ["batch", 3, "height", "width"])
+    )
+    relu = helper.make_node("Relu", ["three"], ["positive"])
+    model.graph.node.insert(1, relu)
+    model.graph.node[2].input[0] = "positive"
+    (frame,) = pictures(1, (9, 31))
+    assert np.array_equal(run(deployment_graph(model, contract), frame[None])[0], frame)
+
+
 def test_preparation_is_the_one_a_session_makes_for_the_bare_network() -> None:
     """What the network sees inside the file is what ``prepare`` gives it outside."""
     contract = FrameContract(multiple=8, io="float", window=3)

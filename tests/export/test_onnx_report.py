@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from deblurrt.core.artifacts import PROVENANCE_KEY, SUMMARY_KEY
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import ModelFileError
-from deblurrt.core.tensors import TensorSpec
 from deblurrt.core.external_data import ExternalData
+from deblurrt.core.tensors import TensorSpec
 from deblurrt.export.onnx_report import Function, Plugin, report_onnx
 from tests.tiny_graphs import FLOAT_FRAMES, FLOATS, value, write_conv, write_identity
 
