@@ -12,7 +12,9 @@ from rich.progress import track
 from rich.table import Table
 
 from ..core.errors import SourceError, UsageError
+from ..core.outputs import check_output
 from ..core.tensors import Array
+from ..export import polygraphy_files
 from ..export.parity import (
     BYTE_PEAK,
     Parity,
@@ -34,6 +36,7 @@ EXAMPLES = """\b
 Examples:
   deblurrt compare default fast
   deblurrt compare mprnet mprnet.onnx --checkpoint model_deblurring.pth --size 256x256
+  deblurrt compare mprnet.onnx mprnet_fp16.onnx --save-inputs frames.json --save-outputs reference.json
   deblurrt compare mine.onnx mine_fp16.onnx --data drive.mp4 --psnr-min 50 --json -"""
 
 #: frames of --data that are compared
@@ -52,6 +55,9 @@ SAMPLE_SIZES = ((96, 128), (129, 175), (256, 320))
 )
 @click.option("--size", type=SIZE, help="Of the pictures that are made; of --data, the middle of each frame.")
 @click.option("--psnr-min", "psnr_min_db", type=float, metavar="DB", help="Exit with 3 where a frame is below.")
+@click.option("--save-inputs", type=click.Path(path_type=Path), help="Write B's inputs for polygraphy --load-inputs.")
+@click.option("--save-outputs", type=click.Path(path_type=Path), help="Write A's results for --load-outputs.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the pictures that are made.")
 @model_options
 @click.option(
     "--backend",
@@ -67,6 +73,9 @@ def compare_command(
     data: Path | None,
     size: tuple[int, int] | None,
     psnr_min_db: float | None,
+    save_inputs: Path | None,
+    save_outputs: Path | None,
+    seed: int,
     checkpoint: Path | None,
     tlsc: str | None,
     backend: str,
@@ -76,9 +85,12 @@ def compare_command(
 
     A and B are shipped names, networks of the zoo, package.module:factory or ONNX files; --checkpoint
     and --tlsc are for those that are networks. Pictures are compared in grey levels of 8 bits, two
-    models that give floats on the scale 0..1, not clamped and not rounded.
+    models that give floats on the scale 0..1, not clamped and not rounded. --save-inputs and
+    --save-outputs let Polygraphy repeat the comparison where an engine runs.
     """
     check_json_place(json_place)
+    for place in filter(None, (save_inputs, save_outputs)):
+        check_output(place, force=True)
     names = (first, second)
     if (checkpoint or tlsc) and not any(map(is_network, names)):
         raise UsageError(f"--checkpoint and --tlsc go with networks; {first} and {second} have their weights inside")
@@ -89,8 +101,14 @@ def compare_command(
             stack.enter_context(opened[-1].session)
         pair = (opened[0].session, opened[1].session)
         _check_alike(names, pair)
-        windows = _windows(data, pair[0].contract.window, size)
-        results = [_compare(pair, window) for window in track(windows, "comparing", console=terminal(), transient=True)]
+        windows = _windows(data, pair[0].contract.window, size, seed)
+        progress = track(windows, "comparing", console=terminal(), transient=True)
+        compared = [_compare(pair, window) for window in progress]
+        if save_inputs is not None:
+            _save_inputs(windows, pair[1], save_inputs)
+        if save_outputs is not None:
+            _save_outputs([expected for expected, _ in compared], pair, save_outputs)
+        results = [parity for _, parity in compared]
         models = [_facts(model, name) for model, name in zip(opened, names, strict=True)]
     gate = ParityGate(psnr_min_db=psnr_min_db) if psnr_min_db is not None else ParityGate()
     stage = StageParity(f"{second} in place of {first}", gate, tuple(results))
@@ -117,9 +135,9 @@ def _check_alike(names: tuple[str, str], pair: tuple[Session, Session]) -> None:
             )
 
 
-def _windows(data: Path | None, frames: int, size: tuple[int, int] | None) -> list[Window]:
+def _windows(data: Path | None, frames: int, size: tuple[int, int] | None, seed: int) -> list[Window]:
     if data is None:
-        return sample_windows(frames, [size] if size else SAMPLE_SIZES)
+        return sample_windows(frames, [size] if size else SAMPLE_SIZES, seed)
     windows = list(read_windows(data, frames, DATA_FRAMES))
     return [_middle(window, size) for window in windows] if size else windows
 
@@ -136,10 +154,25 @@ def _gives_floats(pair: tuple[Session, Session]) -> bool:
     return all(session.contract.io == "float" for session in pair)
 
 
-def _compare(pair: tuple[Session, Session], window: Window) -> Parity:
+def _compare(pair: tuple[Session, Session], window: Window) -> tuple[Array, Parity]:
+    """What A gives, and how far B is from it."""
     run = _floats if _gives_floats(pair) else _picture
     expected, got = (run(session, window) for session in pair)
-    return compare_arrays(expected, got)
+    return expected, compare_arrays(expected, got)
+
+
+def _save_inputs(windows: list[Window], session: Session, path: Path) -> None:
+    name = session.backend.inputs[0].name
+    polygraphy_files.save_inputs([{name: prepare(list(window), session.contract)} for window in windows], path)
+
+
+def _save_outputs(results: list[Array], pair: tuple[Session, Session], path: Path) -> None:
+    contract = pair[1].contract
+    if contract.io == "float" and (not _gives_floats(pair) or contract.multiple > 1 or contract.range != "0..1"):
+        raise UsageError(f"--save-outputs is for files that give bytes; {pair[1].model} gives floats (--io uint8)")
+    name = pair[1].backend.outputs[0].name
+    given = [{name: result.astype("float32") if contract.io == "float" else result[None]} for result in results]
+    polygraphy_files.save_outputs(given, pair[0].model, path)
 
 
 def _picture(session: Session, window: Window) -> Array:

@@ -20,6 +20,7 @@ EXTRA_OF_MODULE = {
     "openvino": "cpu",
     "onnxscript": "export",
     "onnxslim": "export",
+    "polygraphy": "polygraphy",
     "safetensors": "train",
     "tensorrt": "trt",
     "tensorrt_rtx": "rtx",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, SUMMARY_KEY
 from ..core.contract import FrameContract
-from ..core.errors import QualityError
+from ..core.errors import QualityError, UsageError
 from ..core.optional import require
 from ..core.tensors import Array
 from ..plugins.onnx_ops import add_bodies, inline_bodies, strip_bodies, uses_plugins
@@ -39,8 +39,8 @@ from .range_audit import GATES, RangeAudit, audit, refine
 
 #: sizes every export is compared at, pixels; uneven ones too, which are filled up
 CHECK_SIZES = ((48, 64), (72, 41), (25, 96))
-#: pictures of more pixels are not compared: other sizes were, and the network is the same
-CHECK_MOST_PX = 184 * 320
+#: largest height and width of pictures that are compared and audited on; of larger ones, the middle
+CHECK_MOST = (184, 320)
 #: input size at which costs per type are counted
 COST_SIZE = (720, 1280)
 
@@ -74,6 +74,10 @@ class GraphExport:
         provenance: Where the weights come from; stored in the file.
         windows: Pictures to compare and audit on, as ``parity.read_windows`` gives; made if None.
         on_stage: Told what begins, for a progress display.
+        most: Largest height and width of those pictures; of larger ones, the middle.
+
+    Raises:
+        UsageError: Frames of the wanted size are too small to be filled up inside the file.
     """
 
     def __init__(
@@ -83,14 +87,19 @@ class GraphExport:
         provenance: Mapping[str, Any],
         windows: Sequence[Window] | None = None,
         on_stage: Callable[[str], None] = lambda _stage: None,
+        most: tuple[int, int] = CHECK_MOST,
     ) -> None:
+        _check_size(config, contract)
         self.contract, self.config, self._provenance, self._on_stage = contract, config, dict(provenance), on_stage
-        self._windows = windows if windows is not None else sample_windows(contract.window, CHECK_SIZES)
-        self._frames = [prepare(list(window), contract) for window in self._windows]
         self._stages: list[StageParity] = []
         self._audit: RangeAudit | None = None
         self._notes: list[str] = []
         self._summary: dict[str, Any] = {}
+        shown = windows if windows is not None else sample_windows(contract.window, CHECK_SIZES)
+        self._windows = [_middle(window, most) for window in shown]
+        if any(pixels[0].shape != cut[0].shape for pixels, cut in zip(shown, self._windows, strict=True)):
+            self._notes.append(f"larger pictures were compared in their middle, {most[0]}x{most[1]}")
+        self._frames = [prepare(list(window), contract) for window in self._windows]
 
     def report(self) -> ExportReport:
         """Say what was found out so far."""
@@ -111,7 +120,13 @@ class GraphExport:
             MissingExtraError: onnxslim is not installed.
         """
         typed = model if is_typed else self._typed(model)
+        if self._can_run and self.config.size is not None:
+            self._prove_small(typed)
+        is_compared = self._can_run and self.config.size is None
+        before = onnx_run(typed) if is_compared else None
         lowered = self._lowered(self._fixed(typed))
+        if before is not None:
+            self.compare("typed->lowered", before, onnx_run(lowered), FP32_GATE)
         self._summary = _summary(lowered, self.contract, self.config.size)
         finished = self._wrapped(lowered)
         self._describe(finished)
@@ -122,16 +137,32 @@ class GraphExport:
         if self.config.precision == "fp32":
             return model
         self._on_stage("auditing ranges")
-        feeds = [{"frames": frames} for frames in self._small_frames("the range audit")]
+        feeds = [{"frames": frames} for frames in self._frames]
         precision = self.config.precision
         self._audit = refine(model, feeds, audit(model, feeds, precision))
         keep = self._audit.keep_fp32
         self.compare("fp32->typed", onnx_run(model), onnx_run(emulate(model, precision, keep)), GATES[precision])
         return type_graph(model, precision, keep)
 
+    def _prove_small(self, typed: Any) -> None:
+        """Go through the stages of a fixed size at a small one, and compare there."""
+        index = min(range(len(self._frames)), key=lambda place: self._frames[place].size)
+        frames, window = self._frames[index], self._windows[index]
+        sides = frames.shape[-2:]
+        small = _passed(fix_sizes(copy.deepcopy(typed), 1, *sides), STATIC_PASSES)
+        lowered = self._lowered(small)
+        bare = onnx_run(lowered)
+        self.compare("typed->fixed", onnx_run(typed), bare, FP32_GATE, [frames])
+        if self.config.io == "uint8":
+            self._compare_deployed(bare, onnx_run(self._deployed(lowered, window[0].shape[:2])), [window])
+        if self.config.size is not None and sides != _filled(self.config.size, self.contract):
+            self._notes.append(f"fixed sizes were compared at {sides[0]}x{sides[1]}, not at the file's")
+
     def _fixed(self, model: Any) -> Any:
-        """Clean up, with fixed sizes where they are wanted; those passes are proven at a small size."""
+        """Clean up, with fixed sizes where they are wanted."""
         self._on_stage("cleaning up")
+        if not self._can_run:
+            self._notes.append("ONNX Runtime has no bf16 on the CPU: the typed file was compared by emulation only")
         size = self.config.size
         if size is None:
             return _passed(model, DYNAMIC_PASSES)
@@ -141,39 +172,28 @@ class GraphExport:
                 f"frames of {size[0]}x{size[1]} are filled up to {filled[0]}x{filled[1]}: the network takes "
                 f"multiples of {self.contract.multiple} from {self.contract.min_size}"
             )
-        frames = min(self._frames, key=lambda array: array.size)
-        if self._can_run:
-            small = fix_sizes(copy.deepcopy(model), 1, *frames.shape[-2:])
-            proven = onnx_run(_passed(small, STATIC_PASSES))
-            self.compare("typed->fixed", onnx_run(model), proven, FP32_GATE, [frames])
-            self._notes.append(f"fixed sizes were compared at {frames.shape[-2]}x{frames.shape[-1]}, not at the file's")
         return _passed(fix_sizes(model, 1, *filled), STATIC_PASSES)
 
     def _lowered(self, model: Any) -> Any:
         """Choose the bodies for the target."""
-        before = copy.deepcopy(model)
         model = add_bodies(model, "onnxruntime" if self.config.target == "onnxruntime" else "portable")
-        if self.config.target == "openvino":
-            model = inline_bodies(model)
-        if not self._can_run:
-            self._notes.append("ONNX Runtime has no bf16 on the CPU: the typed file was compared by emulation only")
-        elif self.config.size is None:
-            self.compare("typed->lowered", onnx_run(before), onnx_run(model), FP32_GATE)
-        return model
+        return inline_bodies(model) if self.config.target == "openvino" else model
 
     def _wrapped(self, model: Any) -> Any:
         """Take bytes in and give bytes back where that is wanted."""
         if self.config.io == "float":
             return model
         bare = onnx_run(model) if self._can_run and self.config.size is None else None
-        model = deployment_graph(model, self.contract)
-        if self.config.size is not None:
-            return fix_sizes(model, 1, *self.config.size)
+        model = self._deployed(model, self.config.size)
         if bare is not None:
-            self._compare_deployed(bare, onnx_run(model))
+            self._compare_deployed(bare, onnx_run(model), self._windows)
         return model
 
-    def _compare_deployed(self, bare: Run, deployed: Run) -> None:
+    def _deployed(self, model: Any, size: tuple[int, ...] | None) -> Any:
+        model = deployment_graph(model, self.contract)
+        return model if size is None else fix_sizes(model, 1, size[0], size[1])
+
+    def _compare_deployed(self, bare: Run, deployed: Run, windows: Sequence[Window]) -> None:
         """Compare what the file does around the network with the same steps in NumPy."""
         contract = deployed_contract(self.contract)
 
@@ -182,8 +202,7 @@ class GraphExport:
             restored = bare(prepare(window, self.contract))
             return finish(restored, self.contract, window[0].shape[:2])[None]
 
-        small = [window for window in self._windows if window[0].shape[0] * window[0].shape[1] <= CHECK_MOST_PX]
-        frames = [prepare(list(window), contract) for window in small]
+        frames = [prepare(list(window), contract) for window in windows]
         self.compare("lowered->deployed", around, deployed, FP32_GATE, frames)
 
     @property
@@ -191,23 +210,16 @@ class GraphExport:
         """Whether ONNX Runtime computes the file's types on this machine's CPU."""
         return self.config.precision != "bf16"
 
-    def _small_frames(self, purpose: str) -> list[Array]:
-        """Prepared pictures that are quick enough to run."""
-        frames = [frames for frames in self._frames if frames.shape[-1] * frames.shape[-2] <= CHECK_MOST_PX]
-        if len(frames) < len(self._frames):
-            self._notes.append(f"{purpose}: {len(self._frames) - len(frames)} larger pictures were left out")
-        return frames
-
     def compare(
         self, name: str, before: Run, after: Run, gate: ParityGate, frames: Sequence[Array] | None = None
     ) -> None:
-        """Compare a stage with the one before, on ``frames`` or on all that are quick enough.
+        """Compare a stage with the one before, on ``frames`` or on all.
 
         Raises:
             QualityError: They differ by more than ``gate``.
         """
         self._on_stage(f"comparing {name}")
-        stage = compare_stage(name, before, after, self._small_frames(name) if frames is None else frames, gate)
+        stage = compare_stage(name, before, after, self._frames if frames is None else frames, gate)
         self._stages.append(stage)
         judge(stage)
 
@@ -253,6 +265,22 @@ def onnx_run(model: Any) -> Run:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+
+
+def _middle(window: Window, most: tuple[int, int]) -> Window:
+    """Cut the middle out of pictures that are larger."""
+    top, left = (max(side - limit, 0) // 2 for side, limit in zip(window[0].shape, most, strict=False))
+    return tuple(pixels[top : top + most[0], left : left + most[1]] for pixels in window)
+
+
+def _check_size(config: ExportConfig, contract: FrameContract) -> None:
+    least = deployed_contract(contract).min_size
+    if config.io == "uint8" and config.size is not None and min(config.size) < least:
+        tall, wide = (max(side, least) for side in config.size)
+        raise UsageError(
+            f"the size is {config.size[0]}x{config.size[1]}, the network takes frames from {least}x{least}; "
+            f"give {tall}x{wide}, smaller frames are filled up when they are restored"
+        )
 
 
 def _filled(size: tuple[int, int], contract: FrameContract) -> tuple[int, int]:

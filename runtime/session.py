@@ -180,8 +180,9 @@ def prepare(window: list[Pixels], contract: FrameContract) -> Array:
         return np.stack(window)[None] if contract.window == 3 else window[0][None]
     fill = [(0, -length % contract.multiple) for length in window[0].shape[:2]]
     stacked = np.concatenate([np.pad(pixels, (*fill, (0, 0)), mode="reflect") for pixels in window], axis=2)
-    peak = np.float32(255 if contract.range == "0..1" else 1)
-    network_input: Array = np.ascontiguousarray(stacked.transpose(2, 0, 1)[None], np.float32) / peak
+    # a product, as in a deployed graph: a quotient rounds otherwise, and half precision shows it
+    unit = np.float32(1 / 255 if contract.range == "0..1" else 1)
+    network_input: Array = np.ascontiguousarray(stacked.transpose(2, 0, 1)[None], np.float32) * unit
     return network_input
 
 

@@ -46,8 +46,11 @@ HEAVY = (
     "onnxslim",
     "openvino",
     "PIL",
+    "polygraphy",
     "safetensors",
     "skimage",
+    "tensorrt",
+    "tensorrt_rtx",
     "torch",
     "torchvision",
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from deblurrt.core.contract import FrameContract
 from deblurrt.core.pictures import write_picture
 from deblurrt.export.parity import sample_windows
 from deblurrt.models import create_model
+from deblurrt.runtime.shipped_models import find_model
 from tests.models.small_zoo import SMALL
 from tests.tiny_graphs import FLOAT_FRAMES, FLOATS, value, write_conv, write_graph, write_identity
 
@@ -193,3 +196,26 @@ def test_frame_smaller_than_the_size_is_refused(deblurrt: Deblurrt, clip: Path, 
 def test_missing_backend_ends_with_5(deblurrt: Deblurrt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     assert deblurrt("compare", "identity", "identity", "--size", "16x16") == 5
+
+
+def test_polygraphy_repeats_the_comparison(deblurrt: Deblurrt, tmp_path: Path) -> None:
+    """It runs the file on the saved frames, finds the saved results, and objects to those of another model."""
+    inputs, outputs, others = (tmp_path / name for name in ("inputs.json", "outputs.json", "others.json"))
+    path = find_model("default")
+    options = ("--size", "33x50", "--save-inputs", inputs, "--save-outputs")
+    assert deblurrt("compare", "default", path, *options, outputs) == 0
+    assert deblurrt("compare", "identity", path, *options, others) == 0
+    polygraphy = Path(sys.executable).with_name("polygraphy")
+    command: list[str | Path] = [polygraphy, "run", path, "--onnxrt", "--load-inputs", inputs, "--load-outputs"]
+    results = [subprocess.run([*command, saved, "--abs", "0"], check=False).returncode for saved in (outputs, others)]
+    assert results == [0, 1]
+
+
+def test_results_in_bytes_are_not_saved_for_a_file_that_gives_floats(
+    deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tmp_path / "bare.onnx"
+    assert deblurrt("export", "default", "--io", "float", "-o", bare) == 0
+    assert deblurrt("compare", "default", bare, "--save-outputs", tmp_path / "o.json") == 2
+    assert "gives floats (--io uint8)" in capsys.readouterr().err
+    assert not (tmp_path / "o.json").exists()
