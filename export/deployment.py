@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.contract import FrameContract
+from ..core.errors import UsageError
 from ..core.optional import require
 
 #: what the network's own input and output are called inside
@@ -26,6 +27,21 @@ def deployed_contract(contract: FrameContract) -> FrameContract:
     Reflecting needs a side larger than what is added; smaller frames are padded by the session.
     """
     return replace(contract, io="uint8", min_size=max(contract.min_size, contract.multiple))
+
+
+def check_size(size: tuple[int, int], contract: FrameContract) -> None:
+    """Refuse to fix frames to a size that cannot be filled up inside the file.
+
+    Raises:
+        UsageError: A side is smaller than what the deployment graph of the network needs.
+    """
+    least = deployed_contract(contract).min_size
+    if min(size) < least:
+        tall, wide = (max(side, least) for side in size)
+        raise UsageError(
+            f"the size is {size[0]}x{size[1]}, the network takes frames from {least}x{least}; "
+            f"give {tall}x{wide}, smaller frames are filled up when they are restored"
+        )
 
 
 def deployment_graph(model: Any, contract: FrameContract) -> Any:

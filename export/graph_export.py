@@ -13,12 +13,12 @@ from typing import Any
 
 from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, SUMMARY_KEY
 from ..core.contract import FrameContract
-from ..core.errors import QualityError, UsageError
+from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.tensors import Array
 from ..plugins.onnx_ops import add_bodies, inline_bodies, strip_bodies, uses_plugins
 from ..runtime.session import finish, prepare
-from .deployment import deployed_contract, deployment_graph
+from .deployment import check_size, deployed_contract, deployment_graph
 from .emulation import emulate
 from .export_config import ExportConfig
 from .graph_costs import macs_by_precision
@@ -90,7 +90,8 @@ class GraphExport:
         on_stage: Callable[[str], None] = lambda _stage: None,
         most: tuple[int, int] = CHECK_MOST,
     ) -> None:
-        _check_size(config, contract)
+        if config.io == "uint8" and config.size is not None:
+            check_size(config.size, contract)
         self.contract, self.config, self._provenance, self._on_stage = contract, config, dict(provenance), on_stage
         self._stages: list[StageParity] = []
         self._audit: RangeAudit | None = None
@@ -127,7 +128,7 @@ class GraphExport:
         before = onnx_run(typed) if is_compared else None
         lowered = self._lowered(self._fixed(typed))
         if before is not None:
-            self.compare("typed->lowered", before, onnx_run(lowered), FP32_GATE)
+            self.compare("typed->lowered", before, onnx_run(lowered), self._gate)
         self._summary = _summary(lowered, self.contract, self.config.size)
         finished = self._wrapped(lowered)
         self._describe(finished)
@@ -153,7 +154,7 @@ class GraphExport:
         small = _passed(fix_sizes(copy.deepcopy(typed), 1, *sides), STATIC_PASSES)
         lowered = self._lowered(small)
         bare = onnx_run(lowered)
-        self.compare("typed->fixed", onnx_run(typed), bare, FP32_GATE, [frames])
+        self.compare("typed->fixed", onnx_run(typed), bare, self._gate, [frames])
         if self.config.io == "uint8":
             self._compare_deployed(bare, onnx_run(self._deployed(lowered, window[0].shape[:2])), [window])
         if self.config.size is not None and sides != _filled(self.config.size, self.contract):
@@ -274,16 +275,6 @@ def onnx_run(model: Any) -> Run:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-
-
-def _check_size(config: ExportConfig, contract: FrameContract) -> None:
-    least = deployed_contract(contract).min_size
-    if config.io == "uint8" and config.size is not None and min(config.size) < least:
-        tall, wide = (max(side, least) for side in config.size)
-        raise UsageError(
-            f"the size is {config.size[0]}x{config.size[1]}, the network takes frames from {least}x{least}; "
-            f"give {tall}x{wide}, smaller frames are filled up when they are restored"
-        )
 
 
 def _filled(size: tuple[int, int], contract: FrameContract) -> tuple[int, int]:

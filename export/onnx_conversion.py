@@ -9,13 +9,13 @@ from typing import Any
 
 from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, OnnxFile
 from ..core.contract import FrameContract
-from ..core.errors import ContractError, ModelFileError, UsageError
+from ..core.errors import ContractError, ModelFileError, QualityError, UsageError
 from ..core.optional import require
 from ..plugins.onnx_ops import add_bodies
 from .deployment import INNER_INPUT, bare_graph
 from .export_config import ExportConfig, Precision
-from .graph_export import GraphExport
-from .parity import Window
+from .graph_export import CHECK_MOST, GraphExport, onnx_run
+from .parity import Window, sample_windows
 
 Size = tuple[int, int]
 
@@ -50,12 +50,12 @@ class OnnxConversion(GraphExport):
                 f"{name} computes in {self._typed_as} already, --precision {config.precision} needs the fp32 file"
             )
         size = _fixed_size(model, contract)
-        if size not in (None, config.size):
-            wanted = "any size" if config.size is None else "x".join(map(str, config.size))
-            raise UsageError(f"{name} is fixed to {size[0]}x{size[1]}, asked for {wanted}; export the network again")
-        self._model = _bare(model, name, contract)
+        if size is not None:
+            _check_fixed(name, size, config, windows or ())
+            windows = windows or sample_windows(contract.window, [size])
+        self._name, self._model = name, add_bodies(_bare(model, name, contract))
         bare_contract = replace(contract, io="float")
-        super().__init__(bare_contract, config, _provenance(model), windows, on_stage)
+        super().__init__(bare_contract, config, _provenance(model), windows, on_stage, size or CHECK_MOST)
 
     def run(self) -> Any:
         """Go through all stages.
@@ -64,10 +64,16 @@ class OnnxConversion(GraphExport):
             ``onnx.ModelProto``, with contract, provenance and summary.
 
         Raises:
+            ModelFileError: The graph cannot be run as its contract says.
             QualityError: A stage changed the result.
             MissingExtraError: onnxslim is not installed.
         """
-        return self.finish(add_bodies(self._model), is_typed=self._typed_as != "fp32")
+        if self._can_run:
+            try:
+                onnx_run(self._model)(min(self._frames, key=lambda frames: frames.size))
+            except QualityError as error:
+                raise ModelFileError(f"{self._name} cannot be run: {error}") from error
+        return self.finish(self._model, is_typed=self._typed_as != "fp32")
 
 
 def load_whole(file: OnnxFile) -> Any:
@@ -81,11 +87,15 @@ def load_whole(file: OnnxFile) -> Any:
     """
     onnx = require("onnx", purpose="read a model file")
     try:
-        return onnx.load(str(file.path))
+        model = onnx.load(str(file.path))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelFileError(
             f"{file.path.name} cannot be read whole ({error}); is its .data file beside it?"
         ) from error
+    for tensor in model.graph.initializer:
+        # onnx writes out that they are inside now, which is the default
+        tensor.ClearField("data_location")
+    return model
 
 
 def precision_of(model: Any) -> Precision:
@@ -124,6 +134,16 @@ def _fixed_size(model: Any, contract: FrameContract) -> Size | None:
         return None
     tall, wide = (int(dim.dim_value) for dim in sides)
     return tall, wide
+
+
+def _check_fixed(name: str, size: Size, config: ExportConfig, windows: Sequence[Window]) -> None:
+    told = f"{name} is fixed to {size[0]}x{size[1]}"
+    if size != config.size:
+        wanted = "any size" if config.size is None else "x".join(map(str, config.size))
+        raise UsageError(f"{told}, asked for {wanted}; export the network again")
+    for tall, wide, _ in (window[0].shape for window in windows):
+        if tall < size[0] or wide < size[1]:
+            raise UsageError(f"{told}, a picture to compare on has {tall}x{wide}; give larger ones")
 
 
 def _bare(model: Any, name: str, contract: FrameContract) -> Any:

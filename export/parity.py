@@ -250,6 +250,12 @@ def read_windows(path: Path, frames: int, count: int) -> Iterator[Window]:
         yield tuple(near if near.shape == pixels.shape else pixels for near in around) if frames > 1 else (pixels,)
 
 
+def middle_of(window: Window, most: tuple[int, int]) -> Window:
+    """Cut the middle out of pictures higher or wider than ``most``; views."""
+    top, left = (max(side - limit, 0) // 2 for side, limit in zip(window[0].shape, most, strict=False))
+    return tuple(pixels[top : top + most[0], left : left + most[1]] for pixels in window)
+
+
 def _decibels(difference: NDArray[np.float64], peak: float) -> float:
     if not difference.size:
         return 0.0
