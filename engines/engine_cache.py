@@ -1,0 +1,239 @@
+"""Engines that were built before: found by everything that decides what an engine is, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import ModelFileError
+from ..core.manifest import KEY_FIELDS, EngineManifest, manifest_path, read_manifest, write_manifest
+from ..core.outputs import output_error
+
+PLAN = "model.engine"
+#: an entry in the making; never looked into
+BUILDING = ".building-"
+LOCKS = ".locks"
+HASH_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CachedEngine:
+    """An entry.
+
+    Attributes:
+        plan: The engine.
+        manifest: What lies beside it.
+    """
+
+    plan: Path
+    manifest: EngineManifest
+
+    @property
+    def folder(self) -> Path:
+        """What is removed to drop the entry."""
+        return self.plan.parent
+
+    @property
+    def used(self) -> float:
+        """When it was made or last found, seconds since the epoch."""
+        return manifest_path(self.plan).stat().st_mtime
+
+    @property
+    def size_bytes(self) -> int:
+        """On disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+
+class EngineCache:
+    """Engines in a folder, one folder each, named by the hash of ``EngineManifest.key``.
+
+    Several processes may use it at once. An entry appears by one rename, so that a process which is
+    killed leaves nothing that could be found.
+
+    Args:
+        folder: Made if it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def find(self, wanted: EngineManifest) -> CachedEngine | None:
+        """Find the engine that ``wanted`` would become; a damaged one is dropped.
+
+        Its bytes are hashed: what is found is what was built.
+        """
+        plan = self._place(wanted) / PLAN
+        if not plan.is_file():
+            return None
+        try:
+            manifest = read_manifest(plan)
+        except ModelFileError:
+            manifest = None
+        if manifest is None or manifest.key() != wanted.key() or manifest.plan_sha256 != file_sha256(plan):
+            shutil.rmtree(plan.parent, ignore_errors=True)
+            return None
+        os.utime(manifest_path(plan))
+        return CachedEngine(plan, manifest)
+
+    def why_missed(self, wanted: EngineManifest) -> str:
+        """Say what keeps the nearest engine of the cache from being the wanted one."""
+        key = wanted.key()
+        nearest = min(self.entries(), key=lambda entry: _distance(key, entry.manifest.key()), default=None)
+        if nearest is None:
+            return "the cache is empty"
+        other = nearest.manifest.key()
+        differing = [name for name in KEY_FIELDS if key[name] != other[name]]
+        said = "; ".join(f"{name} is {_short(key[name])}, there {_short(other[name])}" for name in differing)
+        return f"the nearest in the cache, of {nearest.manifest.model}, differs: {said}"
+
+    @contextmanager
+    def lock(self, wanted: EngineManifest) -> Iterator[None]:
+        """Let one process at a time build an engine; others wait here."""
+        locks = self._folder / LOCKS
+        locks.mkdir(exist_ok=True)
+        with (locks / self._place(wanted).name).open("w") as file:
+            _lock(file.fileno())
+            # closing the file gives the lock back, and so does the end of the process
+            yield
+
+    @contextmanager
+    def building(self) -> Iterator[Path]:
+        """Give a folder for an engine in the making; it is removed unless ``add`` took it."""
+        folder = Path(tempfile.mkdtemp(prefix=f"{BUILDING}{os.getpid()}-", dir=self._folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def add(self, folder: Path, manifest: EngineManifest) -> CachedEngine:
+        """Take an engine that lies in a folder of ``building`` as ``PLAN``.
+
+        Raises:
+            OutputError: The disk is full.
+        """
+        place = self._place(manifest)
+        write_manifest(manifest, folder / PLAN)
+        try:
+            folder.rename(place)
+        except OSError as error:
+            # another process was here first; its engine is as good
+            found = self.find(manifest)
+            if found is None:
+                raise output_error(place, error) from error
+            return found
+        return CachedEngine(place / PLAN, manifest)
+
+    def entries(self) -> list[CachedEngine]:
+        """All engines whose manifest can be read, the one used last first."""
+        found = []
+        for plan in self._folder.glob(f"[!.]*/{PLAN}"):
+            try:
+                found.append(CachedEngine(plan, read_manifest(plan)))
+            except ModelFileError:
+                continue
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+    def prune(self, most_bytes: int) -> list[CachedEngine]:
+        """Drop the engines used longest ago until the rest fits, and what dead processes left.
+
+        Returns:
+            The engines that were dropped.
+        """
+        self._drop_leftovers()
+        kept, dropped = 0, []
+        for entry in self.entries():
+            kept += entry.size_bytes
+            if kept > most_bytes:
+                kept -= entry.size_bytes
+                shutil.rmtree(entry.folder, ignore_errors=True)
+                dropped.append(entry)
+        return dropped
+
+    def clear(self) -> int:
+        """Drop everything; gives the number of engines."""
+        count = len(self.entries())
+        self._drop_leftovers()
+        for folder in self._folder.glob("[!.]*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        return count
+
+    def _place(self, wanted: EngineManifest) -> Path:
+        text = json.dumps(wanted.key(), sort_keys=True)
+        return self._folder / hashlib.sha256(text.encode()).hexdigest()[:40]
+
+    def _drop_leftovers(self) -> None:
+        for folder in self._folder.glob(f"{BUILDING}*"):
+            owner = folder.name.removeprefix(BUILDING).partition("-")[0]
+            if not owner.isdecimal() or not _is_alive(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def place_beside(entry: CachedEngine, path: Path) -> None:
+    """Put a cached engine and its manifest where the user wants them; the manifest last.
+
+    The engine is linked where the file system can, and copied elsewhere.
+
+    Raises:
+        OutputError: The disk is full or the place cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        manifest_path(path).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+        try:
+            os.link(entry.plan, part)
+        except OSError:
+            shutil.copyfile(entry.plan, part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise output_error(path, error) from error
+    write_manifest(entry.manifest, path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file of any size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _distance(key: dict[str, Any], other: dict[str, Any]) -> tuple[bool, int]:
+    """How near another entry is: first of the same ONNX file, then with few differences."""
+    return key["onnx_sha256"] != other["onnx_sha256"], sum(key[name] != other[name] for name in KEY_FIELDS)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    is_hash = len(text) == 64 and all(character in "0123456789abcdef" for character in text)
+    return f"{text[:12]}…" if is_hash else text or "none"
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file; where the system cannot, two processes may build the same engine, which is harmless."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
