@@ -68,6 +68,7 @@ def network_result(variant: Variant, plan: RacePlan) -> NetworkResult:
         contestants[column] = opened_late(_opening(RUNTIMES[column], file, frames, plan))
     plan.tell(f"{variant.label}: {plan.rounds} rounds at {size[0]}x{size[1]}")
     result = NetworkResult(variant.label, size, race(contestants, plan.rounds))
+    plan.tell(f"{variant.label}: {result.race.describe()}")
     # the largest network is 600 MB, and every contestant holds one
     del contestants, network
     gc.collect()

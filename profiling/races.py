@@ -72,6 +72,12 @@ class RaceResult:
             return str(self.ratios[name])
         return "differs" if name in self.failures else "not measured"
 
+    def describe(self) -> str:
+        """Everything in one line, for a progress display."""
+        others = [*self.ratios, *self.failures, *self.missing]
+        cells = [f"{name} {self.cell(name)}" for name in others if name != self.reference]
+        return ", ".join([f"{self.reference} {self.reference_ms:.0f} ms", *cells])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         ratios = {name: ratio.to_dict() for name, ratio in self.ratios.items()}

@@ -113,7 +113,8 @@ def command(
     with tempfile.TemporaryDirectory() as folder:
         plan = RacePlan(Path(folder), threads, rounds, seconds, tell)
         results = measured(plan, only)
-    words = [PROGRAM, *([f"--output {output}"] if output else []), *(f"--only {name}" for name in only)]
+    page = [f"--output {output.name if output.is_absolute() else output}"] if output else []
+    words = [PROGRAM, *page, *(f"--only {name}" for name in only)]
     words += [f"--seconds {seconds:g} --rounds {rounds} --threads {threads}"]
     text = section(results, plan, " ".join(words))
     _write(results, text, output, json_place)

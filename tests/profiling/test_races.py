@@ -7,7 +7,8 @@ import pytest
 
 from deblurrt.core.errors import BackendError
 from deblurrt.core.tensors import Array
-from deblurrt.profiling.races import opened_late, race
+from deblurrt.profiling.races import RaceResult, opened_late, race
+from deblurrt.profiling.ratios import Ratio
 
 VALUES = np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 3, 4, 4)
 
@@ -40,6 +41,11 @@ def test_contestant_that_cannot_run_is_missing() -> None:
     result = race({"a": lambda: VALUES, "b": missing_one}, rounds=1)
     assert result.missing == {"b": "no such runtime"}
     assert result.cell("b") == "not measured"
+
+
+def test_progress_tells_every_contestant_in_one_line() -> None:
+    result = RaceResult("a", 12.4, {"b": Ratio(2.0, 1.5, 2.5)}, {}, {"c": "wrong"}, {"d": "no such runtime"})
+    assert result.describe() == "a 12 ms, b 2.00x (1.50-2.50), c differs, d not measured"
 
 
 def test_reference_that_cannot_run_ends_the_race() -> None:
