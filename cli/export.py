@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..core.artifacts import OnnxFile, write_onnx
+from ..core.artifacts import OnnxFile, weights_place, write_onnx
 from ..core.errors import UsageError
 from ..core.outputs import check_output, write_whole
 from ..export.export_config import ExportConfig
@@ -90,9 +90,11 @@ def export_command(
     if size and dynamic:
         raise UsageError("--size fixes the size, --dynamic leaves it free; give one of them")
     check_json_place(json_place)
-    path = output or Path(f"{Path(model.partition(':')[0].rpartition('.')[2] or model).stem}.onnx")
-    for place in filter(None, (path, report, precision_report)):
-        check_output(place, force=force or place is not path)
+    path = output or Path(f"{_name_of(model)}.onnx")
+    for place in (path, weights_place(path)) if external_data else (path,):
+        check_output(place, force=force)
+    for place in filter(None, (report, precision_report)):
+        check_output(place, force=True)
     precision = precision or precision_in(model)
     config = ExportConfig(size, precision, io, "onnxruntime" if target == "ort" else target, strict)
     started = time.perf_counter()
@@ -107,6 +109,12 @@ def export_command(
     write_json(json_place, result)
     _print(written, work, seconds, json_place)
     return 0
+
+
+def _name_of(model: str) -> str:
+    """What a file made of MODEL is called: a file's name, a module's last part, or the model's own name."""
+    path = Path(model)
+    return path.stem if path.suffix in (".onnx", ".safetensors") else model.partition(":")[0].rpartition(".")[2]
 
 
 def _write_reports(work: Any, report: Path | None, precision_report: Path | None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .contract import FrameContract
 from .errors import ContractError, ModelFileError
-from .external_data import MOST_INLINE_BYTES, weight_bytes, weight_files, write_weights
+from .external_data import MOST_INLINE_BYTES, moved_weights, place_problem, weight_bytes, weight_files
 from .optional import require
 from .outputs import check_output, write_whole
 from .tensors import TensorSpec
@@ -82,8 +83,11 @@ def open_onnx(path: Path) -> OnnxFile:
         raise ModelFileError(f"no model at {path}; deblurrt run --help lists the shipped ones")
     try:
         model = onnx.load(str(path), load_external_data=False)
+        _check_weight_files(path, weight_files(model))
         # by path: weights beside the file are looked for in its folder, not in the current one
         onnx.checker.check_model(str(path))
+    except ModelFileError:
+        raise
     except Exception as error:  # protobuf, onnx and the file system each raise their own kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelFileError(f"{path} is not an ONNX model ({reason[:120]}); export it again") from error
@@ -93,6 +97,14 @@ def open_onnx(path: Path) -> OnnxFile:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     contract = _contract(path, metadata)
     return OnnxFile(path, inputs, outputs, metadata, contract, weight_files(model))
+
+
+def _check_weight_files(path: Path, locations: tuple[str, ...]) -> None:
+    """Say which file of weights is unfit, which the checker's long paths do not."""
+    for location in locations:
+        problem = place_problem(path.parent, location)
+        if problem is not None:
+            raise ModelFileError(f"{path.name}: its file of weights {location!r} {problem}; keep both in one folder")
 
 
 def _contract(path: Path, metadata: dict[str, str]) -> FrameContract | None:
@@ -118,6 +130,11 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, dtype, shape)
 
 
+def weights_place(path: Path) -> Path:
+    """Where the weights of a model at ``path`` go that are not inside."""
+    return path.with_name(f"{path.name}.data")
+
+
 def write_onnx(model: Any, path: Path, force: bool = False, *, external_data: bool = False) -> OnnxFile:
     """Write a model beside its place and rename it.
 
@@ -131,7 +148,7 @@ def write_onnx(model: Any, path: Path, force: bool = False, *, external_data: bo
         OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
     """
     check_output(path, force=force)
-    if external_data or weight_bytes(model) > MOST_INLINE_BYTES:
-        write_weights(model, path.with_name(f"{path.name}.data"), force)
-    write_whole(path, model.SerializeToString(deterministic=True))
+    is_parted = external_data or weight_bytes(model) > MOST_INLINE_BYTES
+    with moved_weights(model, weights_place(path), force) if is_parted else nullcontext():
+        write_whole(path, model.SerializeToString(deterministic=True))
     return open_onnx(path)

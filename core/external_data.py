@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -53,21 +54,27 @@ def external_data(folder: Path, tensors: Iterable[Any]) -> Iterator[ExternalData
 
 
 def _look_at(folder: Path, location: str, entries: list[dict[str, str]]) -> ExternalData:
-    path = (folder / location).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        return ExternalData(location, problem="lies outside the model's folder")
-    if not path.is_file():
-        return ExternalData(location, problem="is missing")
+    path = folder / location
+    problem = place_problem(folder, location)
+    if problem is not None:
+        return ExternalData(location, problem=problem)
     size = path.stat().st_size
     needed = max(_number(entry, "offset") + _number(entry, "length") for entry in entries)
     sha256, sha1 = _hashes(path)
     checksums = {entry["checksum"].lower() for entry in entries if entry.get("checksum")}
-    problem = None
     if size < needed:
         problem = f"has {size} bytes, at least {needed} are needed"
     elif checksums - {sha1}:
         problem = f"has SHA-1 {sha1}, the model expects {', '.join(sorted(checksums - {sha1}))}"
     return ExternalData(location, size, sha256, problem)
+
+
+def place_problem(folder: Path, location: str) -> str | None:
+    """Say why a file of weights must not or cannot be read, as the end of a sentence; None where it can."""
+    path = (folder / location).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        return "lies outside the model's folder"
+    return None if path.is_file() else "is missing"
 
 
 def _number(entry: dict[str, str], key: str) -> int:
@@ -96,11 +103,14 @@ def weight_files(model: Any) -> tuple[str, ...]:
     return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))
 
 
-def write_weights(model: Any, path: Path, force: bool = False) -> None:
-    """Move the weights of a model into a file beside its place, which is renamed when it is whole.
+@contextmanager
+def moved_weights(model: Any, path: Path, force: bool = False) -> Iterator[None]:
+    """Move the weights of a model into a file beside its place while the model itself is written.
+
+    The file gets its name when the block has ended well; otherwise an older one is untouched.
 
     Args:
-        model: ``onnx.ModelProto``; its tensors name the file, their place in it and its SHA-1 afterwards.
+        model: ``onnx.ModelProto``; its tensors name the file, their place in it and its SHA-1.
         path: Of the weights, in the folder where the model will lie.
         force: Whether an existing file is replaced.
 
@@ -113,14 +123,20 @@ def write_weights(model: Any, path: Path, force: bool = False) -> None:
     try:
         with part.open("wb") as file:
             places = [_append(file, tensor.raw_data) for tensor in moved]
-        checksum = _hashes(part)[1]
+        _point(moved, places, path.name, _hashes(part)[1])
+        yield
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise output_error(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _point(moved: list[Any], places: list[dict[str, str]], location: str, checksum: str) -> None:
+    """Let tensors name their place in a file instead of holding their values."""
     for tensor, place in zip(moved, places, strict=True):
         del tensor.external_data[:]
-        for key, value in {"location": path.name, **place, "checksum": checksum}.items():
+        for key, value in {"location": location, **place, "checksum": checksum}.items():
             tensor.external_data.add(key=key, value=value)
         tensor.ClearField("raw_data")
         tensor.data_location = tensor.EXTERNAL

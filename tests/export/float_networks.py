@@ -67,12 +67,15 @@ def network(contract: FrameContract, gain: float = 1.0) -> onnx.ModelProto:
         [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("deblurrt", 1)]
-    return add_bodies(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    made: onnx.ModelProto = add_bodies(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    return made
 
 
 def export(contract: FrameContract, **config: Any) -> onnx.ModelProto:
     """What ``GraphExport`` makes of ``network(contract)``."""
-    return GraphExport(contract, ExportConfig(**config), PROVENANCE, small_windows(contract)).finish(network(contract))
+    work = GraphExport(contract, ExportConfig(**config), PROVENANCE, small_windows(contract))
+    made: onnx.ModelProto = work.finish(network(contract))
+    return made
 
 
 def small_windows(contract: FrameContract) -> list[Window]:
