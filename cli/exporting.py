@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.artifacts import open_onnx
+from ..core.artifacts import OnnxFile, open_onnx, write_onnx
+from ..core.caches import cache_folder
 from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
 from ..export.export_config import ExportConfig, Precision
+from ..models.zoo import ZOO
 from ..runtime.shipped_models import ALIASES, SHIPPED, find_model
 from .opening import MODEL_FORMS, is_network, network_of, with_tlsc
 
@@ -114,3 +119,63 @@ def precision_in(model: str) -> Precision:
     from ..export.onnx_conversion import load_whole, precision_of
 
     return precision_of(load_whole(open_onnx(Path(model))))
+
+
+def exported_file(
+    source: ExportSource, config: ExportConfig, on_stage: Callable[[str], None] = lambda _stage: None
+) -> OnnxFile:
+    """Export into the cache of ONNX files, or find there what the same export gave before.
+
+    Everything that decides the file is in its name: weights, options, versions, and the code that writes it.
+    A module of the user's own and frames of ``--data`` may change unseen; such exports are made anew.
+
+    Raises:
+        UsageError: Options do not go with the model, or it is none.
+        ModelFileError: There is no such model, or its file or checkpoint is unfit.
+        QualityError: A stage changed the result.
+        OutputError: The cache cannot be written.
+    """
+    identity = _identity(source)
+    kind = {"source": identity, "config": asdict(config), "code": _code_hash(), "versions": _versions()}
+    key = hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:24]
+    path = cache_folder("onnx") / f"{Path(source.model.partition(':')[0]).stem}-{key}.onnx"
+    if identity is not None and path.is_file():
+        return open_onnx(path)
+    return write_onnx(export_work(source, config, on_stage).run(), path, force=True)
+
+
+def _identity(source: ExportSource) -> dict[str, Any] | None:
+    """What decides the weights and options of a network; None where it cannot be told."""
+    if source.data is not None or (is_network(source.model) and source.model not in ZOO):
+        return None
+    told: dict[str, Any] = {"model": source.model, "tlsc": source.tlsc, "seed": source.seed}
+    weights = source.checkpoint
+    if not is_network(source.model):
+        shipped = source.model in SHIPPED | ALIASES.keys()
+        weights = find_model(source.model).with_suffix(".safetensors") if shipped else Path(source.model)
+    if weights is not None:
+        if not weights.is_file():
+            raise ModelFileError(f"no file at {weights}; expected {MODEL_FORMS}")
+        told["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return told
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that write a file, as far as they are installed."""
+    found = {}
+    for package in ("deblurrt", "onnx", "onnxruntime", "onnxscript", "onnxslim", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _code_hash() -> str:
+    """Hash of the modules behind an export, so that no file of an older state is taken for one of this."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent.parent
+    for folder in ("core", "export", "models", "plugins"):
+        for path in sorted((root / folder).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
