@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +12,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from deblurrt.core.artifacts import open_onnx
+from deblurrt.core.artifacts import open_onnx, write_onnx
 from deblurrt.core.contract import FrameContract
+from deblurrt.core.pictures import write_picture
 from deblurrt.models import create_model
+from deblurrt.runtime.backend import BackendConfig
 from deblurrt.runtime.session import SessionConfig, open_session
+from deblurrt.runtime.shipped_models import find_model
+from tests.export.float_networks import PROVENANCE, contract_of, export
+from tests.tiny_graphs import FLOAT_FRAMES, FLOATS, value, write_graph
 
 Deblurrt = Callable[..., int]
 
@@ -96,7 +104,8 @@ def test_users_own_module_is_exported(
     assert deblurrt("export", "own_layers:make", "--io", "float") == 0
     assert (tmp_path / "own_layers.onnx").is_file()
     assert deblurrt("export", "own_layers:Branch", "-o", "b.onnx") == 2
-    assert "Branch cannot be traced: " in capsys.readouterr().err
+    message = next(line for line in capsys.readouterr().err.splitlines() if "Branch cannot be traced: " in line)
+    assert re.search(r"own_layers\.py\W.*line 10\b", message)
     assert not (tmp_path / "b.onnx").exists()
 
 
@@ -128,3 +137,170 @@ def test_existing_file_is_kept_without_force(deblurrt: Deblurrt, checkpoint: Pat
     (tmp_path / "a.onnx").write_text("mine")
     assert deblurrt("export", "atrous_net", "--checkpoint", checkpoint, "-o", tmp_path / "a.onnx") == 7
     assert (tmp_path / "a.onnx").read_text() == "mine"
+
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
+
+def restore(model: str | Path) -> NDArray[np.uint8]:
+    with open_session(model, SessionConfig(backend="onnxruntime", options=BackendConfig(threads=1))) as session:
+        return session.restore(PICTURE)
+
+
+def assert_equal_but_for_ties(restored: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    """Sums in another order move a value across x.5 now and then: one level, on at most 0.1 % of the values."""
+    difference = np.abs(restored.astype(int) - expected)
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) <= 1e-3
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small picture, so that the shipped networks are compared quickly."""
+    path = tmp_path_factory.mktemp("data") / "p.png"
+    write_picture(path, PICTURE[:32, :48])
+    return path
+
+
+def test_shipped_model_is_exported_for_one_size(
+    deblurrt: Deblurrt, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "d.onnx"
+    assert deblurrt("export", "default", "--size", "50x70", "--data", data, "-o", path) == 0
+    file = open_onnx(path)
+    assert file.inputs[0].shape == (1, 50, 70, 3)
+    assert file.provenance == open_onnx(find_model("default")).provenance
+    assert "note: frames of 50x70 are filled up to 64x80: the network takes multiples of 16 from 16" in (
+        capsys.readouterr().err
+    )
+    assert_equal_but_for_ties(restore(path), restore("default"))
+
+
+def test_weights_of_a_student_are_exported(
+    deblurrt: Deblurrt, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = find_model("fast").with_suffix(".safetensors")
+    assert deblurrt("export", weights, "--data", data) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["fast.onnx"]
+    assert_equal_but_for_ties(restore(tmp_path / "fast.onnx"), restore("fast"))
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of a small network, as ``deblurrt export`` writes it."""
+    path = tmp_path_factory.mktemp("models") / "small.onnx"
+    return write_onnx(export(contract_of(multiple=2)), path).path
+
+
+def test_file_gets_half_precision_and_keeps_it(deblurrt: Deblurrt, small_file: Path, tmp_path: Path) -> None:
+    half, fixed = tmp_path / "half.onnx", tmp_path / "fixed.onnx"
+    assert deblurrt("export", small_file, "--precision", "fp16", "-o", half) == 0
+    assert set(open_onnx(half).summary["macs"]) == {"fp16"}
+    # no --precision: what the file is in
+    assert deblurrt("export", half, "--size", "50x70", "-o", fixed) == 0
+    assert set(open_onnx(fixed).summary["macs"]) == {"fp16"}
+    assert open_onnx(fixed).provenance == PROVENANCE
+    assert_equal_but_for_ties(restore(fixed), restore(half))
+
+
+def test_file_is_named_after_the_file_it_is_made_of(
+    deblurrt: Deblurrt, small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert deblurrt("export", small_file, "--target", "openvino") == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
+
+
+def test_weights_go_beside_the_file_and_can_be_read_again(
+    deblurrt: Deblurrt, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "parted").mkdir()
+    parted, whole = tmp_path / "parted" / "d.onnx", tmp_path / "d.onnx"
+    assert deblurrt("export", "default", "--external-data", "--data", data, "-o", parted) == 0
+    assert sorted(path.name for path in parted.parent.iterdir()) == ["d.onnx", "d.onnx.data"]
+    mebibytes = sum(path.stat().st_size for path in parted.parent.iterdir()) / 2**20
+    assert f"nodes, {mebibytes:.1f} MiB" in capsys.readouterr().err
+    np.testing.assert_array_equal(restore(parted), restore("default"))
+    assert deblurrt("export", parted, "--data", data, "-o", whole) == 0
+    assert open_onnx(whole).weight_files == ()
+    np.testing.assert_array_equal(restore(whole), restore(parted))
+
+
+def test_existing_weights_are_refused_before_the_work(
+    deblurrt: Deblurrt, small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.onnx.data").write_text("mine")
+    monkeypatch.setattr("deblurrt.cli.export.export_work", lambda *_: pytest.fail("the work has begun"))
+    assert deblurrt("export", small_file, "--external-data", "-o", tmp_path / "a.onnx") == 7
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("options", [(), ("--external-data",)], ids=["whole", "parted"])
+def test_full_disk_ends_with_its_code_and_leaves_nothing(
+    deblurrt: Deblurrt,
+    small_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+) -> None:
+    def fill_disk(self: Path, data: bytes) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    assert deblurrt("export", small_file, "-o", tmp_path / "a.onnx", *options) == 7
+    assert "disk full while writing" in error_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr; what the progress display wrote is no line of it."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("domain", ["", "elsewhere", "deblurrt"])
+def test_file_with_an_operator_nobody_has_is_refused_in_one_line(
+    deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: str
+) -> None:
+    node = onnx.helper.make_node("Sharpen", ["frames"], ["restored"], domain=domain, name="sharpen")
+    values = [value("frames", FLOATS, FLOAT_FRAMES)], [value("restored", FLOATS, FLOAT_FRAMES)]
+    contract = FrameContract(io="float").to_json()
+    path = write_graph(tmp_path / "odd.onnx", [node], values, contract=contract)
+    if domain == "deblurrt":
+        model = onnx.load(path)
+        model.opset_import.add(domain=domain, version=1)
+        onnx.save(model, path)
+    assert deblurrt("export", path, "-o", tmp_path / "a.onnx") == 6
+    message = error_line(capsys)
+    assert "odd.onnx" in message or "sharpen" in message
+    assert "Sharpen" in message
+    assert not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("notes.onnx", "is not an ONNX model"),
+        ("notes.safetensors", "is no readable safetensors file"),
+        ("notes.txt", "is not an ONNX model"),
+    ],
+)
+def test_text_is_refused_in_one_line(
+    deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("these are notes\n" * 20)
+    assert deblurrt("export", path, "-o", tmp_path / "a.onnx") == 6
+    assert message in error_line(capsys)
+
+
+def test_options_of_networks_do_not_go_with_files(
+    deblurrt: Deblurrt, small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (("--checkpoint", "w.pth"), ("--tlsc", "64:96")):
+        assert deblurrt("export", small_file, "-o", tmp_path / "a.onnx", *option) == 2
+        assert f"{option[0]} goes with a network, {small_file} has its weights and pools inside" in error_line(capsys)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deblurrt.core.contract import FrameContract
+from deblurrt.core.contract import FrameContract, Task
 from deblurrt.core.optional import require
 from deblurrt.core.tensors import Array
 from deblurrt.export.export_config import ExportConfig
@@ -27,7 +27,7 @@ CHANNELS = 8
 
 def contract_of(*, window: int = 1, scale: int = 1, multiple: int = 1) -> FrameContract:
     """Of a float network of that window, scale and multiple."""
-    task = "deblur_sr" if scale == 4 else "deblur"
+    task: Task = "deblur_sr" if scale == 4 else "deblur"
     halo_px = 6 * multiple
     return FrameContract(
         task=task, window=window, scale=scale, multiple=multiple, min_size=multiple, halo_px=halo_px, io="float"
