@@ -20,8 +20,9 @@ INTRODUCTION = """\
 Written by `{command}`
 on {machine}; {versions}.
 What is compared runs in turn, round after round, warmed up, on {threads}; a ratio is the median of the rounds'
-own ratios, above one is faster than the reference, smallest and largest stand behind it. All forms gave the same values
-in this run, to 1e-4 of the largest; what does not is named and has no ratio. Times are of one machine on one day.
+own ratios, above one is faster than the reference; the smallest and the largest stand behind it. Only forms that gave
+the same values in this very run have one: to 1e-4 of the largest, bytes to the last place of rounding. Compare ratios,
+not times: they are of one machine on one day.
 """
 
 NETWORKS = """\
