@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("compare", "compare_command"),
     "inspect": ("inspect_file", "inspect_command"),
     "train": ("train", "train_command"),
+    "doctor": ("doctor", "doctor_command"),
 }
 INTERRUPTED = 130
 
