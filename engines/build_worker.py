@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ class Worker:
         self._request, self._events = request, events
         self._trt: Any = require(request.module, purpose="build an engine")
         self._errors: list[str] = []
+        # TensorRT logs and reports progress from several threads and leaves the locking to its callers
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Parse, build and write the plan.
@@ -75,7 +78,9 @@ class Worker:
         """
         trt, request = self._trt, self._request
         with Path(request.log).open("w", buffering=1) as log:
-            logger = _logger(trt, log, self._errors)
+            logger = _logger(trt, log, self._errors, self._lock)
+            # the parser imports DeformConv and others onto plugins of the vendor, and does not register them itself
+            trt.init_libnvinfer_plugins(logger, "")
             builder = trt.Builder(logger)
             network = builder.create_network(_network_flags(trt))
             parser = trt.OnnxParser(network, logger)
@@ -96,8 +101,9 @@ class Worker:
 
     def tell(self, **event: Any) -> None:
         """Send an event."""
-        self._events.write(json.dumps(event) + "\n")
-        self._events.flush()
+        with self._lock:
+            self._events.write(json.dumps(event) + "\n")
+            self._events.flush()
 
     def _config(self, builder: Any, network: Any) -> Any:
         trt, request = self._trt, self._request
@@ -113,8 +119,7 @@ class Worker:
             for index, target in enumerate(request.targets):
                 config.set_compute_capability(self._capability(target), index)
         if request.timing_cache:
-            path = Path(request.timing_cache)
-            config.set_timing_cache(config.create_timing_cache(path.read_bytes() if path.is_file() else b""), False)
+            self._attach_timings(config, Path(request.timing_cache))
         self._add_profile(builder, network, config)
         return config
 
@@ -135,6 +140,13 @@ class Worker:
             name = network.get_input(index).name
             profile.set_shape(name, *map(tuple, self._request.profile[name]))
         config.add_optimization_profile(profile)
+
+    def _attach_timings(self, config: Any, path: Path) -> None:
+        timings = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+        if timings is None or not config.set_timing_cache(timings, False):
+            raise RefusedError(
+                stage="build", reason=f"the timings in {path.name} are of another GPU or TensorRT; name another file"
+            )
 
     def _keep_timings(self, config: Any) -> None:
         if self._request.timing_cache:
@@ -159,11 +171,14 @@ class Worker:
 
 
 def _network_flags(trt: Any) -> int:
-    """Strongly typed always; TensorRT 11 and RTX know nothing else and accept the flag."""
+    """Strongly typed always; TensorRT 11 and RTX know nothing else and accept the flag.
+
+    Its number is 1 in TensorRT 10 and 0 since 11 and in RTX, where the old number is refused or means something else.
+    """
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def _logger(trt: Any, log: IO[str], errors: list[str]) -> Any:
+def _logger(trt: Any, log: IO[str], errors: list[str], lock: threading.Lock) -> Any:
     class Log(trt.ILogger):  # type: ignore[misc]
         """Keeps every message, and remembers errors."""
 
@@ -171,9 +186,10 @@ def _logger(trt: Any, log: IO[str], errors: list[str]) -> Any:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            log.write(f"{message}\n")
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                errors.append(message)
+            with lock:
+                log.write(f"{message}\n")
+                if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                    errors.append(message)
 
     return Log()
 

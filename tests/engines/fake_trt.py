@@ -1,4 +1,4 @@
-"""A narrow stand-in for TensorRT's builder: records calls and behaves as FAKE_TRT_MODE says."""
+"""A narrow stand-in for TensorRT's builder: records calls and behaves as FAKE_TRT_MODE and FAKE_TRT_VERSION say."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-__version__ = "10.3.0"
+__version__ = os.environ.get("FAKE_TRT_VERSION", "10.3.0")
 
 CALLS: list[list[Any]] = []
+#: what init_libnvinfer_plugins was called with
+PLUGIN_NAMESPACES: list[str] = []
 
 
 def record(*call: Any) -> None:
@@ -20,6 +22,11 @@ def record(*call: Any) -> None:
 
 def mode() -> str:
     return os.environ.get("FAKE_TRT_MODE", "builds")
+
+
+def init_libnvinfer_plugins(_logger: ILogger, namespace: str) -> bool:
+    PLUGIN_NAMESPACES.append(namespace)
+    return True
 
 
 class Severity(enum.IntEnum):
@@ -40,7 +47,8 @@ class IProgressMonitor:
 
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
-    STRONGLY_TYPED = 1
+    #: renumbered in TensorRT 11 and in RTX
+    STRONGLY_TYPED = 1 if __version__.startswith("10.") else 0
 
 
 class ProfilingVerbosity(enum.IntEnum):
@@ -96,11 +104,12 @@ class Config:
         record("create_timing_cache", len(data))
         return TimingCache()
 
-    def set_timing_cache(self, _cache: TimingCache, ignore_mismatch: bool) -> None:
+    def set_timing_cache(self, _cache: TimingCache, ignore_mismatch: bool) -> bool:
         record("set_timing_cache", ignore_mismatch)
+        return mode() != "other-device"
 
-    def get_timing_cache(self) -> TimingCache:
-        return TimingCache()
+    def get_timing_cache(self) -> TimingCache | None:
+        return None if mode() == "other-device" else TimingCache()
 
     def add_optimization_profile(self, _profile: Profile) -> None:
         record("add_optimization_profile")
@@ -161,4 +170,4 @@ class OnnxParser:
         self._logger.log(Severity.VERBOSE, "Parsing node: body.2/conv [Conv]")
         if mode() == "dies":
             os.abort()
-        return mode() != "misparses"
+        return mode() != "misparses" and (mode() != "needs-plugins" or bool(PLUGIN_NAMESPACES))
