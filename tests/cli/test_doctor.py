@@ -66,6 +66,17 @@ def test_status_and_words_follow_the_machine(
     assert [word for word in words if word not in shown] == []
 
 
+def test_remedy_stays_on_one_line_to_be_copied(
+    deblurrt: Deblurrt, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    machine = MACHINES["Orin with pip"](tmp_path)
+    monkeypatch.setattr(doctor, "probe_machine", lambda: machine)
+    deblurrt("doctor")
+    remedy = "pip uninstall --yes tensorrt tensorrt-cu12-libs && sudo apt install --reinstall python3-libnvinfer"
+    assert f"  remedy    {remedy}\n" in capsys.readouterr().out
+
+
 def test_json_goes_to_a_file_and_broken_machines_write_it_too(
     deblurrt: Deblurrt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -212,6 +212,14 @@ QUOTAS: dict[str, tuple[Mapping[str, str], float | None]] = {
         },
         2.0,
     ),
+    "version 2, the tighter of two": (
+        {
+            "proc/self/cgroup": "0::/user.slice/job.scope\n",
+            "sys/fs/cgroup/user.slice/cpu.max": "200000 100000\n",
+            "sys/fs/cgroup/user.slice/job.scope/cpu.max": "50000 100000\n",
+        },
+        0.5,
+    ),
     "version 1, no limit": (
         {"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"},
         None,

@@ -192,11 +192,12 @@ def test_finding_says_what_was_found_expected_and_what_to_do(trap: str) -> None:
     ("machine", "severity"),
     [
         (with_packages(ORIN, tensorrt_cu12_libs="10.9.0"), "broken"),
+        (with_packages(ORIN, tensorrt_cu12_libs="10.16.1"), "broken"),
         (with_packages(ORIN_JETPACK_7, tensorrt_cu13_libs="10.13.3"), "broken"),
         (with_packages(ORIN_JETPACK_7, tensorrt_cu13_libs="10.16.1"), "warning"),
         (with_packages(THOR, tensorrt_cu13_libs="10.13.3"), "warning"),
     ],
-    ids=["JetPack 6", "Orin before 10.16", "Orin from 10.16", "Thor"],
+    ids=["JetPack 6", "JetPack 6 from 10.16", "Orin before 10.16", "Orin from 10.16", "Thor"],
 )
 def test_tensorrt_from_pip_is_broken_where_it_does_not_know_the_gpu(machine: Machine, severity: Severity) -> None:
     assert traps_of(machine)["pip-tensorrt-on-jetson"] == severity
@@ -230,6 +231,11 @@ def test_old_runtime_is_upgraded_only_where_there_are_wheels(python: str) -> Non
 def test_driver_is_too_old_by_its_cuda_or_else_by_its_version(driver: str, cuda: str, is_old: bool) -> None:
     machine = replace(DESKTOP, gpu=replace(DESKTOP.gpu, driver=driver, cuda=cuda))
     assert ("old-driver" in traps_of(machine)) is is_old
+
+
+def test_torch_tells_its_cuda_after_a_plus() -> None:
+    for_torch = with_packages(WITH_OLD_DRIVER, **{**FOR_CUDA_12, "torch": "2.9.0+cu130"})
+    assert "for CUDA 13: torch" in next(finding.found for finding in diagnose(for_torch).findings)
 
 
 def test_cuda_bindings_are_offered_for_the_drivers_cuda() -> None:
