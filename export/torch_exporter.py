@@ -61,9 +61,10 @@ def float_graph(network: nn.Module, contract: FrameContract) -> Any:
                 input_names=["frames"],
                 output_names=["restored"],
                 external_data=False,
-                optimize=True,
+                optimize=False,
                 verbose=False,
             )
+            _simplify(program.model)
     except Exception as error:  # the tracer raises whatever the network's own code raises
         raise UsageError(f"{type(network).__name__} cannot be traced: {_cause(error)}") from error
     model = program.model_proto
@@ -72,6 +73,28 @@ def float_graph(network: nn.Module, contract: FrameContract) -> Any:
     _name_nodes(model)
     _name_sides(model)
     return model
+
+
+def _simplify(model: Any) -> None:
+    """Fold constants and drop what nothing uses, in place.
+
+    The tracer's own optimiser also drops an ``Add`` of 1e-8, which it takes for zero: the guard of a division.
+    """
+    optimizer = require("onnxscript.optimizer", purpose="export a network")
+    passes = require("onnx_ir.passes.common", purpose="export a network")
+    passes.InlinePass()(model)
+    optimizer.fold_constants(model)
+    for simplify in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        simplify(model)
 
 
 def _trace_px(count: int, contract: FrameContract) -> int:
