@@ -13,7 +13,6 @@ from typing import Any
 
 from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, SUMMARY_KEY
 from ..core.contract import FrameContract
-from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.tensors import Array
 from ..plugins.onnx_ops import add_bodies, inline_bodies, strip_bodies, uses_plugins
@@ -23,8 +22,12 @@ from .emulation import emulate
 from .export_config import ExportConfig
 from .graph_costs import macs_by_precision
 from .graph_passes import DYNAMIC_PASSES, STATIC_PASSES, Pass, clean_up, fix_sizes
+from .graph_runs import onnx_run
+from .magnitudes import Growth
 from .parity import (
+    BYTE_PEAK,
     FP32_GATE,
+    UNIT_PEAK,
     ParityGate,
     Run,
     StageParity,
@@ -33,6 +36,7 @@ from .parity import (
     judge,
     middle_of,
     parity_report,
+    sample_frames,
     sample_windows,
 )
 from .precision import type_graph
@@ -42,6 +46,10 @@ from .range_audit import GATES, RangeAudit, audit, refine
 CHECK_SIZES = ((48, 64), (72, 41), (25, 96))
 #: largest height and width of pictures that are compared and audited on; of larger ones, the middle
 CHECK_MOST = (184, 320)
+#: sizes of pictures that tell which values grow with the frame
+GROWTH_SIZES = ((48, 64), (96, 128))
+#: largest result a file of any size is typed for
+LARGEST_RESULT = (1088, 1920)
 #: input size at which costs per type are counted
 COST_SIZE = (720, 1280)
 
@@ -141,10 +149,21 @@ class GraphExport:
         self._on_stage("auditing ranges")
         feeds = [{"frames": frames} for frames in self._frames]
         precision = self.config.precision
-        self._audit = refine(model, feeds, audit(model, feeds, precision))
+        self._audit = refine(model, feeds, audit(model, feeds, precision, self._growth()), self._peak)
         keep = self._audit.keep_fp32
         self.compare("fp32->typed", onnx_run(model), onnx_run(emulate(model, precision, keep)), GATES[precision])
         return type_graph(model, precision, keep)
+
+    def _growth(self) -> Growth:
+        """Two pictures of one scene, and the size of frame they speak for."""
+        small, large = ({"frames": frames} for frames in sample_frames(self.contract, GROWTH_SIZES))
+        size = self.config.size or tuple(side // self.contract.scale for side in LARGEST_RESULT)
+        return Growth(small, large, (size[0], size[1]))
+
+    @property
+    def _peak(self) -> float:
+        """What white is in what the bare network gives."""
+        return BYTE_PEAK if self.contract.range == "0..255" else UNIT_PEAK
 
     def _prove_small(self, typed: Any) -> None:
         """Go through the stages of a fixed size at a small one, and compare there."""
@@ -229,7 +248,8 @@ class GraphExport:
             QualityError: They differ by more than ``gate``.
         """
         self._on_stage(f"comparing {name}")
-        stage = compare_stage(name, before, after, self._frames if frames is None else frames, gate)
+        peak = self._peak if frames is None or frames[0].dtype != "uint8" else None
+        stage = compare_stage(name, before, after, self._frames if frames is None else frames, gate, peak)
         self._stages.append(stage)
         judge(stage)
 
@@ -246,35 +266,6 @@ class GraphExport:
 
 def _passed(model: Any, passes: tuple[Pass, ...]) -> Any:
     return reduce(lambda graph, step: step(graph), passes, model)
-
-
-def onnx_run(model: Any) -> Run:
-    """Run a graph in ONNX Runtime as it is written, without its optimiser's rewritings.
-
-    Raises:
-        QualityError: ONNX Runtime refuses the graph, at once or at a size.
-    """
-    runtime = require("onnxruntime", purpose="compare a graph")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    try:
-        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no base of their own
-        raise QualityError(f"ONNX Runtime refuses the graph: {_first_line(error)}") from error
-
-    def run(frames: Array) -> Array:
-        try:
-            restored: Array = session.run(None, {"frames": frames})[0]
-        except Exception as error:
-            raise QualityError(f"ONNX Runtime fails on {list(frames.shape)}: {_first_line(error)}") from error
-        return restored
-
-    return run
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
 
 
 def _filled(size: tuple[int, int], contract: FrameContract) -> tuple[int, int]:

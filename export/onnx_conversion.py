@@ -14,7 +14,8 @@ from ..core.optional import require
 from ..plugins.onnx_ops import add_bodies
 from .deployment import INNER_INPUT, bare_graph
 from .export_config import ExportConfig, Precision
-from .graph_export import CHECK_MOST, GraphExport, onnx_run
+from .graph_export import CHECK_MOST, GraphExport
+from .graph_runs import onnx_run
 from .parity import Window, sample_windows
 
 Size = tuple[int, int]

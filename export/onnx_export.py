@@ -16,7 +16,8 @@ from ..core.tensors import Array
 from ..plugins.onnx_ops import add_bodies
 from .bisection import first_divergence
 from .export_config import ExportConfig
-from .graph_export import GraphExport, onnx_run
+from .graph_export import GraphExport
+from .graph_runs import onnx_run
 from .model_passes import MODEL_PASSES
 from .parity import FP32_GATE, Run, Window
 from .torch_exporter import float_graph

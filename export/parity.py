@@ -33,6 +33,8 @@ TIE_SHARE = 1e-3
 #: rows and columns the scene of sample pictures moves by per frame, pixels: it has to blur, for the shipped
 #: networks leave a sharp scene alone (78 dB between input and output) and work on this one (32 to 35 dB)
 MOTION_PX = (3.0, -4.5)
+#: a corner of this part of each side is black, and one is white
+FLAT_SHARE = 6
 #: positions that are averaged while the shutter is open
 EXPOSURE_STEPS = 9
 
@@ -166,7 +168,12 @@ def compare_arrays(reference: Array, other: Array, peak: float | None = None) ->
 
 
 def compare_stage(
-    name: str, run_reference: Run, run_other: Run, frames: Iterable[Array], gate: ParityGate = FP32_GATE
+    name: str,
+    run_reference: Run,
+    run_other: Run,
+    frames: Iterable[Array],
+    gate: ParityGate = FP32_GATE,
+    peak: float | None = None,
 ) -> StageParity:
     """Run two forms of a network on the same frames and compare what they give.
 
@@ -176,8 +183,9 @@ def compare_stage(
         run_other: The form after it.
         frames: As ``sample_frames`` makes them.
         gate: Kept with the result; nothing is raised here, see ``judge``.
+        peak: What white is in float results; as for ``compare_arrays``.
     """
-    results = (compare_arrays(np.array(run_reference(array)), run_other(array)) for array in frames)
+    results = (compare_arrays(np.array(run_reference(array)), run_other(array), peak) for array in frames)
     return StageParity(name, gate, tuple(results))
 
 
@@ -219,7 +227,7 @@ def sample_windows(frames: int, sizes: Iterable[tuple[int, int]], seed: int = 0)
 
 
 def _scene(size: tuple[int, int], rng: np.random.Generator, frame: int) -> Pixels:
-    """Draw shading, hard edges, fine texture and a little noise; they move while frame ``frame`` is exposed."""
+    """Draw shading, edges, texture and a little noise, which move while frame ``frame`` is exposed; flat corners."""
     picture = np.full((*size, 3), 0.5)
     for strength, periods_px, is_hard in ((0.2, (60, 200), False), (0.12, (15, 50), True), (0.06, (3, 8), False)):
         for channel in range(3):
@@ -230,7 +238,11 @@ def _scene(size: tuple[int, int], rng: np.random.Generator, frame: int) -> Pixel
                 wave = np.sin(2 * np.pi * along / period + phase)
                 picture[..., channel] += strength / EXPOSURE_STEPS * (np.sign(wave) if is_hard else wave)
     noise = np.random.default_rng([int(rng.integers(1 << 32)), frame]).normal(0, 0.01, picture.shape)
-    return _bytes(picture + noise, UNIT_PEAK)
+    pixels = _bytes(picture + noise, UNIT_PEAK)
+    tall, wide = (side // FLAT_SHARE for side in size)
+    # where a network divides by what it sees, black has it divide by its guard alone
+    pixels[:tall, :wide], pixels[:tall, size[1] - wide :] = 0, 255
+    return pixels
 
 
 def read_windows(path: Path, frames: int, count: int) -> Iterator[Window]:

@@ -79,7 +79,8 @@ class TypePlan:
         self._onnx = require("onnx", purpose="type a graph")
         self.low_type: int = getattr(self._onnx.TensorProto, "FLOAT16" if precision == "fp16" else "BFLOAT16")
         self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._floats = self._float_values(model)
+        #: names of all values and weights in ``float32``
+        self.floats = self._float_values(model)
         forbidden = NOT_IN_BF16 if precision == "bf16" else frozenset()
         self.low = {
             node.name
@@ -97,25 +98,32 @@ class TypePlan:
 
     def _may_be_low(self, node: Any) -> bool:
         is_known = node.domain == DOMAIN or (node.domain in ("", "ai.onnx") and node.op_type in LOW_OPERATORS)
-        return is_known and bool(node.output) and all(name in self._floats for name in node.output if name)
+        return is_known and bool(node.output) and all(name in self.floats for name in node.output if name)
+
+    def smallest_constant(self, name: str) -> float | None:
+        """Smallest magnitude of a constant but zero; None where it is none or only zero."""
+        if name not in self.weights or name not in self.floats:
+            return None
+        array = abs(self._onnx.numpy_helper.to_array(self.weights[name]))
+        return float(array[array > 0].min(initial=float("inf"))) if (array > 0).any() else None
 
     def reason_for_fp32(self, node: Any) -> str | None:
         """Why a node that is not low is not; None for nodes that compute no floats or only move them."""
         computes = node.op_type not in ("Cast", "CastLike", "Constant") and any(
-            name in self._floats for name in node.output
+            name in self.floats for name in node.output
         )
         return f"{node.op_type} is computed in float32" if computes else None
 
     def low_inputs(self, node: Any) -> Iterator[int]:
         """Places of the inputs that a low node takes in the low type."""
         left_out = FLOAT_INPUTS.get(node.op_type, ())
-        return (place for place, name in enumerate(node.input) if name in self._floats and place not in left_out)
+        return (place for place, name in enumerate(node.input) if name in self.floats and place not in left_out)
 
     def float_inputs(self, node: Any) -> Iterator[int]:
         """Places of the inputs that a node which is not low takes in ``float32``."""
         if node.op_type in SHAPE_READERS:
             return iter(())
-        return (place for place, name in enumerate(node.input) if name in self._floats)
+        return (place for place, name in enumerate(node.input) if name in self.floats)
 
 
 def type_graph(model: Any, precision: LowPrecision, keep_fp32: Collection[str] = ()) -> Any:

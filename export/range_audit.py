@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from ..core.optional import require
 from ..core.tensors import Array
 from .emulation import emulate
-from .parity import BF16_GATE, FP16_GATE, ParityGate, compare_arrays
+from .magnitudes import Feeds, Growth, Magnitudes, grown, measure, session
+from .parity import BF16_GATE, FP16_GATE, UNIT_PEAK, ParityGate, compare_arrays
 from .precision import LowPrecision, TypePlan
 from .torch_exporter import SCOPES_KEY
 
@@ -22,12 +20,14 @@ LARGEST = {"fp16": 65504.0, "bf16": 3.3e38}
 SAFETY = 4.0
 #: means and sums over whole maps: rounding their terms or their running sum costs all their digits
 SUMS = frozenset({"CumSum", "GlobalAveragePool", "ReduceMean", "ReduceSum", "ReduceL2"})
+#: smallest values with all their digits
+SMALLEST = {"fp16": 6.1e-5, "bf16": 1.2e-38}
+#: operators for which a tiny constant is a guard and no weight among many
+ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Clip", "Where"})
 #: how close the emulated result must come
 GATES: dict[LowPrecision, ParityGate] = {"fp16": FP16_GATE, "bf16": BF16_GATE}
 #: groups of nodes that are tried one after the other when the result is still too far away
 REFINE_RUNS = 8
-
-Feeds = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,40 +83,85 @@ class RangeAudit:
         return {"precision": self.precision, "nodes": self.nodes, "kept_fp32": len(kept), "kept": kept}
 
 
-def audit(model: Any, feeds: Sequence[Feeds], precision: LowPrecision) -> RangeAudit:
+def audit(model: Any, feeds: Sequence[Feeds], precision: LowPrecision, growth: Growth | None = None) -> RangeAudit:
     """Run a ``float32`` graph on frames and name the nodes that half precision would harm.
 
     Args:
         model: ``onnx.ModelProto`` with bodies for our operators.
         feeds: Inputs by name, one frame each.
         precision: The low type.
+        growth: Two sizes that tell which values grow with the frame; None: only ``feeds`` are judged.
     """
     plan = TypePlan(model, precision)
-    largest = _largest(model, feeds)
-    kept = []
-    for node in model.graph.node:
-        seen = max((largest.get(name, 0.0) for name in (*node.input, *node.output)), default=0.0)
-        reason = _reason(node, seen, precision) if node.name in plan.low else plan.reason_for_fp32(node)
-        if reason:
-            kept.append(KeptNode(node.name, node.op_type, module_of(node), reason, seen))
+    seen = measure(model, feeds)
+    at_size = grown(model, growth) if growth is not None else {}
+    judge = _Judge(plan, precision, seen, at_size)
+    kept = [entry for node in model.graph.node if (entry := judge.kept(node)) is not None]
     return RangeAudit(precision, tuple(kept), len(plan.low))
 
 
-def refine(model: Any, feeds: Sequence[Feeds], found: RangeAudit) -> RangeAudit:
+class _Judge:
+    """Decides node after node, in the order of the graph; remembers what stays ``float32``."""
+
+    def __init__(self, plan: TypePlan, precision: LowPrecision, seen: Magnitudes, at_size: Mapping[str, float]) -> None:
+        self._plan, self._precision, self._seen, self._at_size = plan, precision, seen, at_size
+
+    def kept(self, node: Any) -> KeptNode | None:
+        """A node that stays, with the reason; None for one that may be low."""
+        names = (*node.input, *node.output)
+        largest = max((self._seen.largest.get(name, 0.0) for name in names), default=0.0)
+        largest = max(largest, *(self._at_size.get(name, 0.0) for name in names), 0.0)
+        is_low = node.name in self._plan.low
+        reason = self._reason(node, largest) if is_low else self._plan.reason_for_fp32(node)
+        return KeptNode(node.name, node.op_type, module_of(node), reason, largest) if reason else None
+
+    def _reason(self, node: Any, largest: float) -> str | None:
+        if not math.isfinite(largest) or largest * SAFETY > LARGEST[self._precision]:
+            grows = any(name in self._at_size for name in (*node.input, *node.output))
+            what = "values grow with the frame and reach" if grows else "values reach"
+            return f"{what} {largest:.3g}, {self._precision} ends at {LARGEST[self._precision]:.3g}"
+        if node.op_type in SUMS:
+            return "sums over a whole map lose their digits"
+        if node.op_type == "Softmax":
+            return "a softmax over a row shrinks with the row's length"
+        return self._too_small(node)
+
+    def _too_small(self, node: Any) -> str | None:
+        """Say which constant or divisor would become zero or lose its digits."""
+        least = SMALLEST[self._precision]
+        if node.op_type in ELEMENTWISE:
+            for name in node.input:
+                value = self._plan.smallest_constant(name)
+                if value is not None and value < least:
+                    return f"the constant {value:.3g} is below {least:.3g}, where {self._precision} loses its digits"
+        if node.op_type == "Div":
+            smallest = self._seen.smallest.get(node.input[1], math.inf)
+            if smallest < least * SAFETY:
+                return f"divides by values down to {smallest:.3g}, {self._precision} loses digits below {least:.3g}"
+        return None
+
+
+def refine(model: Any, feeds: Sequence[Feeds], found: RangeAudit, peak: float = UNIT_PEAK) -> RangeAudit:
     """Keep more nodes in ``float32`` until the emulated result is as close as demanded.
 
     Modules are tried one after the other, and the one that helps most is kept; at most
     ``REFINE_RUNS`` of them.
+
+    Args:
+        model: As for ``audit``.
+        feeds: Likewise.
+        found: What ``audit`` gave.
+        peak: What white is in the result.
     """
-    run = _session(model)
+    run = session(model)
     expected = [run([model.graph.output[0].name], feed)[0] for feed in feeds]
     for _ in range(REFINE_RUNS):
-        if _distance_db(model, feeds, expected, found) >= (GATES[found.precision].psnr_min_db or 0.0):
+        if _distance_db(model, feeds, expected, found, peak) >= (GATES[found.precision].psnr_min_db or 0.0):
             break
         wider = list(_wider(model, found))
         if not wider:
             break
-        found = max(wider, key=lambda candidate: _distance_db(model, feeds, expected, candidate))
+        found = max(wider, key=lambda candidate: _distance_db(model, feeds, expected, candidate, peak))
     return found
 
 
@@ -127,70 +172,13 @@ def module_of(node: Any) -> str:
     return scopes[-2] if len(scopes) > 1 else ""
 
 
-def _reason(node: Any, largest: float, precision: LowPrecision) -> str | None:
-    if not math.isfinite(largest) or largest * SAFETY > LARGEST[precision]:
-        return f"values reach {largest:.3g}, {precision} ends at {LARGEST[precision]:.3g}"
-    if node.op_type in SUMS:
-        return "sums over a whole map lose their digits"
-    if node.op_type == "Softmax":
-        return "a softmax over a row shrinks with the row's length"
-    return None
-
-
-def _largest(model: Any, feeds: Iterable[Feeds]) -> dict[str, float]:
-    """Largest magnitude of every float value, over all frames."""
-    onnx = require("onnx", purpose="audit a graph")
-    plan = TypePlan(model, "fp16")
-    found = {
-        name: float(np.abs(onnx.numpy_helper.to_array(tensor)).max(initial=0.0))
-        for name, tensor in plan.weights.items()
-        if tensor.data_type == onnx.TensorProto.FLOAT
-    }
-    names = [name for node in model.graph.node if node.name in plan.low for name in node.output if name]
-    run = _session(_with_magnitudes(model, names))
-    for feed in feeds:
-        found.update({name: max(found.get(name, 0.0), float(np.abs(array).max())) for name, array in feed.items()})
-        for name, magnitude in zip(names, run([f"{name}.magnitude" for name in names], feed), strict=True):
-            found[name] = max(found.get(name, 0.0), float(magnitude))
-    return found
-
-
-def _with_magnitudes(model: Any, names: Iterable[str]) -> Any:
-    """Give the largest magnitude of every value too; the values themselves are not kept."""
-    onnx = require("onnx", purpose="audit a graph")
-    tapped = type(model)()
-    tapped.CopyFrom(model)
-    node = onnx.helper.make_node
-    for name in names:
-        absolute, largest = f"{name}.absolute", f"{name}.magnitude"
-        tapped.graph.node.append(node("Abs", [name], [absolute], name=absolute))
-        tapped.graph.node.append(node("ReduceMax", [absolute], [largest], name=largest, keepdims=0))
-        tapped.graph.output.append(onnx.helper.make_tensor_value_info(largest, onnx.TensorProto.FLOAT, []))
-    return tapped
-
-
-def _session(model: Any) -> Callable[[Sequence[str], Feeds], list[Array]]:
-    """Run a graph in ONNX Runtime as it is written."""
-    runtime = require("onnxruntime", purpose="audit a graph")
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3
-    # by place in the graph, so that a magnitude is taken and its value freed as soon as it is there
-    options.execution_order = runtime.ExecutionOrder.PRIORITY_BASED
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-    def run(names: Sequence[str], feed: Feeds) -> list[Array]:
-        values: list[Array] = session.run(list(names), dict(feed))
-        return values
-
-    return run
-
-
-def _distance_db(model: Any, feeds: Sequence[Feeds], expected: Sequence[Array], found: RangeAudit) -> float:
-    run = _session(emulate(model, found.precision, found.keep_fp32))
+def _distance_db(
+    model: Any, feeds: Sequence[Feeds], expected: Sequence[Array], found: RangeAudit, peak: float
+) -> float:
+    run = session(emulate(model, found.precision, found.keep_fp32))
     name = model.graph.output[0].name
     pairs = ((wanted, run([name], feed)[0]) for wanted, feed in zip(expected, feeds, strict=True))
-    results = [compare_arrays(wanted, got) for wanted, got in pairs]
+    results = [compare_arrays(wanted, got, peak) for wanted, got in pairs]
     return min(0.0 if parity.non_finite else parity.psnr_db for parity in results)
 
 

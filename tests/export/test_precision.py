@@ -14,6 +14,7 @@ from deblurrt.core.optional import require
 from deblurrt.core.tensors import Array
 from deblurrt.export.emulation import emulate
 from deblurrt.export.graph_costs import macs_by_precision
+from deblurrt.export.magnitudes import Growth, grown
 from deblurrt.export.precision import type_graph
 from deblurrt.export.range_audit import audit, refine
 from deblurrt.runtime.shipped_models import find_model
@@ -178,3 +179,78 @@ def test_costs_are_counted_by_type() -> None:
     shapes = {"frames": (1, 3, 16, 20)}
     assert macs_by_precision(model, shapes) == {"fp32": 2 * each}
     assert macs_by_precision(type_graph(model, "fp16", {"second"}), shapes) == {"fp16": each, "fp32": each}
+
+
+def guarded(guard: float) -> onnx.ModelProto:
+    """Colours over their sum, with a guard against black."""
+    nodes = [
+        helper.make_node("ReduceSum", ["frames", "axes"], ["sum"], name="sum", keepdims=1),
+        helper.make_node("Add", ["sum", "guard"], ["safe"], name="guard"),
+        helper.make_node("Div", ["frames", "safe"], ["restored"], name="divide"),
+    ]
+    model = graph(nodes, {"guard": np.array([guard], np.float32)})
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "axes"))
+    return model
+
+
+@pytest.mark.parametrize("guard", [1e-8, 3e-6])
+def test_guards_too_small_for_half_precision_stay_with_what_divides_by_them(guard: float) -> None:
+    model = guarded(guard)
+    frames = FRAMES.copy()
+    frames[..., :4, :4] = 0
+    feeds = [{"frames": frames}]
+    found = audit(model, feeds, "fp16")
+    reasons = {entry.node: entry.reason for entry in found.kept}
+    assert f"the constant {guard:.3g} is below" in reasons["guard"]
+    assert f"divides by values down to {guard:.3g}" in reasons["divide"]
+    exact, emulated = run(model, frames), run(emulate(model, "fp16", found.keep_fp32), frames)
+    # the result itself is rounded to half precision where it leaves the division
+    assert np.abs(emulated - exact).max() < 1e-3
+
+
+def test_guard_below_half_precision_divides_zero_by_zero_without_the_audit() -> None:
+    frames = FRAMES.copy()
+    frames[..., :4, :4] = 0
+    assert np.isnan(run(emulate(guarded(1e-8), "fp16", ["sum"]), frames)).any()
+
+
+def mean_of_products() -> onnx.ModelProto:
+    """The mean of a map as a sum over it by its number of pixels, which both grow with the frame."""
+    nodes = [
+        helper.make_node("Shape", ["frames"], ["sides"], name="sides", start=2, end=4),
+        helper.make_node("ReduceProd", ["sides"], ["count"], name="count", keepdims=0),
+        helper.make_node("Cast", ["count"], ["pixels"], name="pixels", to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["frames", "axes"], ["sum"], name="sum", keepdims=1),
+        helper.make_node("Div", ["sum", "pixels"], ["mean"], name="mean"),
+        helper.make_node("Mul", ["frames", "mean"], ["restored"], name="scale"),
+    ]
+    model = graph(nodes, {})
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
+    return model
+
+
+def test_values_that_grow_with_the_frame_are_judged_at_its_size() -> None:
+    model = mean_of_products()
+    small, large = NOISE.random((1, 3, 48, 64), dtype=np.float32), NOISE.random((1, 3, 96, 128), dtype=np.float32)
+    growth = Growth({"frames": small}, {"frames": large}, (720, 1280))
+    assert set(grown(model, growth)) == {"pixels", "sum"}
+    # a mean of numbers from 0 to 1, times the pixels of the target
+    assert grown(model, growth)["sum"] == pytest.approx(0.5 * 720 * 1280, rel=0.05)
+    assert grown(model, growth)["pixels"] == pytest.approx(720 * 1280, rel=1e-6)
+    reasons = {entry.node: entry.reason for entry in audit(model, [{"frames": small}], "fp16", growth).kept}
+    assert reasons["mean"].startswith("values grow with the frame and reach 9.22e+05, fp16 ends at")
+    assert "scale" not in reasons
+    unwarned = audit(model, [{"frames": small}], "fp16").keep_fp32
+    whole = NOISE.random((1, 3, 360, 640), dtype=np.float32)
+    assert not np.isfinite(run(emulate(model, "fp16", unwarned), whole)).all()
+    kept = audit(model, [{"frames": small}], "fp16", growth).keep_fp32
+    assert np.abs(run(emulate(model, "fp16", kept), whole) - run(model, whole)).max() < 1e-3
+
+
+def test_refining_counts_decibels_on_the_scale_of_the_network() -> None:
+    """The same rounding of values up to 255 is as far away as of values up to 1."""
+    model = chain()
+    feeds = [{"frames": FRAMES * 255}]
+    found = audit(model, feeds, "fp16")
+    assert refine(model, feeds, found, peak=255.0) == found
+    assert refine(model, feeds, found, peak=1.0) != found
