@@ -149,7 +149,10 @@ class GraphExport:
         self._on_stage("auditing ranges")
         feeds = [{"frames": frames} for frames in self._frames]
         precision = self.config.precision
-        self._audit = refine(model, feeds, audit(model, feeds, precision, self._growth()), self._peak)
+        # a graph of fixed size is audited at that size
+        is_free = all(dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim[2:])
+        growth = self._growth() if is_free else None
+        self._audit = refine(model, feeds, audit(model, feeds, precision, growth), self._peak)
         keep = self._audit.keep_fp32
         self.compare("fp32->typed", onnx_run(model), onnx_run(emulate(model, precision, keep)), GATES[precision])
         return type_graph(model, precision, keep)
