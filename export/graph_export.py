@@ -47,7 +47,7 @@ CHECK_SIZES = ((48, 64), (72, 41), (25, 96))
 #: largest height and width of pictures that are compared and audited on; of larger ones, the middle
 CHECK_MOST = (184, 320)
 #: sizes of pictures that tell which values grow with the frame
-GROWTH_SIZES = ((48, 64), (96, 128))
+GROWTH_SIZES = ((32, 48), (64, 96))
 #: largest result a file of any size is typed for
 LARGEST_RESULT = (1088, 1920)
 #: input size at which costs per type are counted

@@ -26,7 +26,7 @@ from ..engines.build_process import build_plan
 from ..export.export_config import ExportConfig
 from ..export.onnx_conversion import OnnxConversion, load_whole
 from ..export.onnx_export import OnnxExport
-from ..export.parity import FP32_GATE, compare_arrays, sample_frames
+from ..export.parity import FP32_GATE, Window, compare_arrays, sample_frames, sample_windows
 from .zoo_exports_page import page
 from .zoo_variants import VARIANTS, Variant
 
@@ -34,8 +34,8 @@ from .zoo_variants import VARIANTS, Variant
 RESULT_SIZE = (720, 1280)
 #: smallest and largest result of an engine of any size
 LEAST_SIZE, MOST_SIZE = (128, 128), (1088, 1920)
-#: picture on which OpenVINO is compared, pixels
-OPENVINO_SIZE = (64, 96)
+#: pictures on which every form is compared, pixels: a multiple of all, and two that are filled up
+SIZES = ((32, 48), (41, 26), (24, 56))
 
 Row = dict[str, Any]
 
@@ -54,7 +54,8 @@ def measure(variant: Variant, folder: Path) -> Row:
     contract = network.contract
     path = folder / f"{variant.label}.onnx"
     started = time.perf_counter()
-    export = OnnxExport(network, ExportConfig(), on_stage=lambda stage: _say(variant, stage))
+    windows = sample_windows(contract.window, SIZES)
+    export = OnnxExport(network, ExportConfig(), windows, lambda stage: _say(variant, stage))
     written = write_onnx(export.run(), path, force=True)
     seconds = time.perf_counter() - started
     sizes = export.report().stages[0].results
@@ -72,7 +73,7 @@ def measure(variant: Variant, folder: Path) -> Row:
     del network, export
     gc.collect()
     sides = tuple(side // contract.scale for side in RESULT_SIZE)
-    half = OnnxConversion(load_whole(written), variant.label, ExportConfig(precision="fp16"))
+    half = OnnxConversion(load_whole(written), variant.label, ExportConfig(precision="fp16"), windows)
     halved = write_onnx(half.run(), folder / f"{variant.label}.fp16.onnx", force=True)
     row["fp16_psnr_db"] = min(parity.psnr_db for parity in half.report().stages[0].results)
     row["fp16_kept"] = sum(1 for entry in half.report().to_dict()["precision"]["kept"])
@@ -80,28 +81,33 @@ def measure(variant: Variant, folder: Path) -> Row:
     least, most = (tuple(side // contract.scale for side in size) for size in (LEAST_SIZE, MOST_SIZE))
     shapes = Shapes(least, sides, most)  # type: ignore[arg-type]
     for precision, file in (("fp32", written), ("fp16", halved)):
-        fixed = _fixed(file, variant, precision, sides, folder)
+        fixed = _fixed(file, precision, sides, windows)
         row["engines"][f"{precision} dynamic"] = _engine(file, BuildConfig(shapes=shapes), variant, folder)
         row["engines"][f"{precision} static"] = _engine(fixed, BuildConfig(), variant, folder)
         fixed.path.unlink()
     return row
 
 
-def _fixed(file: OnnxFile, variant: Variant, precision: str, size: Sequence[int], folder: Path) -> OnnxFile:
+def _fixed(file: OnnxFile, precision: str, size: Sequence[int], windows: Sequence[Window]) -> OnnxFile:
     config = ExportConfig(precision=precision, size=(size[0], size[1]))  # type: ignore[arg-type]
-    conversion = OnnxConversion(load_whole(file), variant.label, config)
-    return write_onnx(conversion.run(), folder / f"{variant.label}.fixed.onnx", force=True)
+    conversion = OnnxConversion(load_whole(file), file.path.name, config, windows)
+    return write_onnx(conversion.run(), file.path.with_suffix(".fixed.onnx"), force=True)
 
 
 def _openvino(file: OnnxFile, network: Any, contract: Any) -> float:
     """Largest difference between OpenVINO with the inlined form and PyTorch, judged by the gate of fp32."""
     torch = require("torch", purpose="compare with OpenVINO")
     openvino = require("openvino", purpose="compare with it")
-    conversion = OnnxConversion(load_whole(file), file.path.name, ExportConfig(io="float", target="openvino"))
+    conversion = OnnxConversion(
+        load_whole(file),
+        file.path.name,
+        ExportConfig(io="float", target="openvino"),
+        sample_windows(contract.window, SIZES[:1]),
+    )
     model = openvino.Core().read_model(conversion.run().SerializeToString())
     options = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
     compiled = openvino.Core().compile_model(model, "CPU", options)
-    frames = sample_frames(contract, [OPENVINO_SIZE])[0]
+    frames = sample_frames(contract, SIZES[:1])[0]
     with torch.inference_mode():
         expected = network(torch.from_numpy(frames)).numpy()
     parity = compare_arrays(expected, np.array(compiled(frames)[0]))
