@@ -9,7 +9,7 @@ from typing import Any
 from ..core.optional import require
 from .cpu_benchmark import machine
 from .deployment_race import AROUND, INSIDE, DeploymentResult
-from .network_race import EAGER, FOLDED, RUNTIMES, NetworkResult
+from .network_race import EAGER, FOLDED, RUNTIMES, TLSC_SIZES, NetworkResult
 from .pool_race import SHAPE, WINDOW, PoolResult
 from .races import RacePlan, RaceResult
 from .ratios import markdown_table
@@ -30,7 +30,7 @@ NETWORKS = """\
 
 Full-size networks with seeded weights, float32, exported with `--io float` and `--target onnxruntime` or `openvino`;
 PyTorch runs the network as its authors wrote it. Sizes are of the input, the largest near 16:9 at which PyTorch should
-need at most {seconds:g} s.
+need about {seconds:g} s at most. `tlsc`: with local pools, windows of {window} px at the scale of the input.
 """
 
 POOLS = """\
@@ -94,7 +94,11 @@ def section(results: Results, plan: RacePlan, command: str) -> str:
     introduction = INTRODUCTION.format(command=command, machine=machine(), versions=versions(), threads=threads)
     parts = [introduction]
     if results.networks:
-        parts += [NETWORKS.format(seconds=plan.seconds), network_table(results.networks), folded_note(results.networks)]
+        parts += [
+            NETWORKS.format(seconds=plan.seconds, window=TLSC_SIZES[1]),
+            network_table(results.networks),
+            folded_note(results.networks),
+        ]
     if results.pools:
         channels, height, width = SHAPE[1:]
         tall, wide = WINDOW

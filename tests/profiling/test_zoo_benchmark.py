@@ -39,7 +39,7 @@ def test_table_has_a_line_per_network_and_says_what_is_missing() -> None:
 def test_section_names_the_command_and_the_most_seconds() -> None:
     text = section_of(Results([NetworkResult("eacd", (72, 128), RACE)]))
     assert "`the command`" in text
-    assert "at most 2.5 s" in text
+    assert "about 2.5 s at most" in text
 
 
 def test_gain_of_folding_in_pytorch_stands_below_the_table() -> None:
