@@ -16,6 +16,17 @@ from .precision import TypePlan
 Feeds = Mapping[str, Array]
 Size = tuple[int, int]
 
+#: operators whose result is a sum, product or count over as many values as there are pixels
+GATHERING = frozenset(
+    ["CumSum", "Einsum", "Gemm", "MatMul", "ReduceL1", "ReduceL2", "ReduceProd", "ReduceSum", "ReduceSumSquare"]
+)
+#: operators that pass such a result on
+PASSING = frozenset(
+    [
+        *("Abs", "Add", "Concat", "Div", "Expand", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Slice", "Split"),
+        *("Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where"),
+    ]
+)
 #: a value that grows slower than this power of the number of pixels differs by the picture, not by its size
 LEAST_EXPONENT = 0.5
 
@@ -90,6 +101,9 @@ def grown(model: Any, growth: Growth) -> dict[str, float]:
     Returns:
         By name, only values that grow.
     """
+    able = _able_to_grow(model)
+    if not able:
+        return {}
     small, large = (measure(model, [feed]).largest for feed in (growth.small, growth.large))
     pixels = [_pixels(feed) for feed in (growth.small, growth.large)]
     steps = math.log(pixels[1] / pixels[0])
@@ -97,11 +111,29 @@ def grown(model: Any, growth: Growth) -> dict[str, float]:
     estimated = {}
     for name, value in large.items():
         before = small.get(name, 0.0)
-        if 0 < before < value < math.inf:
+        if name in able and 0 < before < value < math.inf:
             exponent = math.log(value / before) / steps
             if exponent >= LEAST_EXPONENT:
                 estimated[name] = value * max(reach, 1.0) ** exponent
     return estimated
+
+
+def _able_to_grow(model: Any) -> set[str]:
+    """Name the results of sums and counts over the frame, as far as they are passed on.
+
+    Other values differ between two pictures too, by what is in them.
+    """
+    integer = {"Shape", "Size"}
+    counts: set[str] = set()
+    able: set[str] = set()
+    for node in model.graph.node:
+        is_count = node.op_type in integer or any(name in counts for name in node.input)
+        is_passed = node.op_type in PASSING and any(name in able for name in node.input)
+        if (node.op_type == "Cast" and is_count) or node.op_type in GATHERING or is_passed:
+            able.update(node.output)
+        if is_count:
+            counts.update(node.output)
+    return able
 
 
 def session(model: Any) -> Callable[[Sequence[str], Feeds], list[Array]]:

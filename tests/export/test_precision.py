@@ -247,6 +247,11 @@ def test_values_that_grow_with_the_frame_are_judged_at_its_size() -> None:
     assert np.abs(run(emulate(model, "fp16", kept), whole) - run(model, whole)).max() < 1e-3
 
 
+def test_values_that_differ_by_the_picture_alone_do_not_grow() -> None:
+    dark, bright = NOISE.random((1, 3, 16, 20), dtype=np.float32) / 100, NOISE.random((1, 3, 32, 40), dtype=np.float32)
+    assert grown(chain(), Growth({"frames": dark}, {"frames": bright}, (720, 1280))) == {}
+
+
 def test_refining_counts_decibels_on_the_scale_of_the_network() -> None:
     """The same rounding of values up to 255 is as far away as of values up to 1."""
     model = chain()
