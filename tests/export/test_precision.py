@@ -254,7 +254,8 @@ def test_values_that_differ_by_the_picture_alone_do_not_grow() -> None:
 
 def test_refining_counts_decibels_on_the_scale_of_the_network() -> None:
     """The same rounding of values up to 255 is as far away as of values up to 1."""
-    model = chain()
+    weights = np.full((3, 3, 3, 3), 1 / 27, np.float32)
+    model = graph([conv("only", "frames", "restored")], {"only.w": weights})
     feeds = [{"frames": FRAMES * 255}]
     found = audit(model, feeds, "fp16")
     assert refine(model, feeds, found, peak=255.0) == found
