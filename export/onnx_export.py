@@ -15,6 +15,7 @@ from ..core.outputs import check_output
 from ..core.tensors import Array
 from ..plugins.onnx_ops import add_bodies
 from .bisection import first_divergence
+from .deform_calls import basicsr_on_cpu
 from .export_config import ExportConfig
 from .graph_export import GraphExport
 from .graph_runs import onnx_run
@@ -57,7 +58,9 @@ class OnnxExport(GraphExport):
             QualityError: A stage changed the result; the message names the first module that differs.
             MissingExtraError: torch, onnxscript or onnxslim is not installed.
         """
-        return self.finish(self._traced())
+        with basicsr_on_cpu():
+            traced = self._traced()
+        return self.finish(traced)
 
     def _traced(self) -> Any:
         self._on_stage("tracing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.contract import FrameContract
 from ..core.errors import UsageError
 from ..core.optional import require
-from .operator_swaps import swapped
+from .operator_swaps import operators_as_nodes
 from .student_graph import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def float_graph(network: nn.Module, contract: FrameContract) -> Any:
     """
     torch = require("torch", purpose="export a network")
     require("onnxscript", purpose="export a network")
-    traced = swapped(network).eval()
+    traced = copy.deepcopy(network).eval()
     tall, wide = (_trace_px(count, contract) for count in TRACE_MULTIPLES)
     frames = torch.zeros(2, 3 * contract.window, tall, wide)
     try:
-        with _quietly():
+        with _quietly(), operators_as_nodes(traced):
             program = torch.onnx.export(
                 traced,
                 (frames,),

@@ -1,121 +1,175 @@
-"""Deformable convolutions and local pools, anybody's, become nodes of our domain."""
+"""Deformable convolutions and local pools, anybody's, become nodes of our domain that compute the same."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import warnings
+from collections import Counter
+from functools import cache
+from typing import Any, cast
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from deblurrt.core.contract import FrameContract
-from deblurrt.core.errors import ContractError
-from deblurrt.export.operator_swaps import swapped
-from deblurrt.export.torch_exporter import float_graph
-from deblurrt.models.deform_conv import ModulatedDeformConv2d, modulated_deform_conv2d
+from deblurrt.core.errors import UsageError
+from deblurrt.core.optional import require
+from deblurrt.export.deform_calls import FUNCTIONS, basicsr_on_cpu, kind_of
+from deblurrt.export.operator_swaps import SWAPS, operators_as_nodes
+from deblurrt.export.torch_exporter import SCOPES_KEY, float_graph
 from deblurrt.models.local_pool import LocalAvgPool2d
+from deblurrt.plugins.onnx_ops import add_bodies
+from tests.export import deform_packages as packages
+from tests.export.deform_cases import CASES, CHANNELS, MADE, SHARED, SIZED, Cases
+from tests.export.deform_packages import torchvision_operator
+
+#: sums in another order, and places rounded in another; values are about one
+TOLERANCE = 1e-4
+#: of values that are not all alike
+LEAST_SPREAD = 0.1
 
 
-def foreign(package: str, name: str, base: type[nn.Module]) -> type[nn.Module]:
-    """A class as another package would define it."""
-    return type(name, (base,), {"__module__": f"{package}.ops.deform_conv"})
+@cache
+def traced() -> tuple[Cases, Tensor, onnx.ModelProto]:
+    """All cases, for one size: sizes that are free take the tracer five times as long."""
+    network, frames = Cases(CASES).eval(), torch.randn(2, 3, 13, 18)
+    with torchvision_operator(), operators_as_nodes(network), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options: dict[str, Any] = {"dynamo": True, "opset_version": 20, "optimize": False, "verbose": False}
+        program = cast(Any, torch.onnx.export(network, (frames,), input_names=["frames"], **options))
+    return network, frames, program.model_proto
 
 
-class Bare(nn.Module):
-    """torchvision's and mmcv's form: offsets and mask are given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(4, 4, 3, 3)), nn.Parameter(torch.zeros(4))
-        self.stride, self.padding, self.dilation = (1, 1), (1, 1), (1, 1)
-
-    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        return modulated_deform_conv2d(x, offset, mask, self.weight, self.bias, padding=1)
+@cache
+def results() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return dict(zip(CASES, compared(*traced()), strict=True))
 
 
-class Pack(nn.Module):
-    """mmcv's and BasicSR's form: offsets are found in the input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.randn(4, 4, 3, 3)), nn.Parameter(torch.zeros(4))
-        self.stride, self.padding, self.dilation = 1, 1, 1
-        self.conv_offset = nn.Conv2d(4, 27, 3, padding=1)
+@cache
+def sized_results() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    network = Cases(SIZED).eval()
+    with torchvision_operator():
+        model = float_graph(network, FrameContract(io="float"))
+    return dict(zip(SIZED, compared(network, torch.randn(3, 3, 11, 26), model), strict=True))
 
 
-class Around(nn.Module):
-    """A network with one deformable layer."""
-
-    def __init__(self, layer: nn.Module, *, gives_offsets: bool) -> None:
-        super().__init__()
-        self.first, self.layer = nn.Conv2d(3, 4, 3, padding=1), layer
-        self.offsets = nn.Conv2d(4, 27, 3, padding=1) if gives_offsets else None
-        self.last = nn.Conv2d(4, 3, 1)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        x = self.first(frames)
-        if self.offsets is not None:
-            found = self.offsets(x)
-            x = self.layer(x, found[:, :18], torch.sigmoid(found[:, 18:]))
-        else:
-            x = self.layer(x)
-        restored: Tensor = self.last(x)
-        return restored
+def compared(network: Cases, frames: Tensor, model: onnx.ModelProto) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What PyTorch and ONNX Runtime give for each case."""
+    with torch.no_grad(), torchvision_operator(), basicsr_on_cpu():
+        expected = [found.flatten(2).numpy() for found in network.apart(frames)]
+    whole = onnx.ModelProto.FromString(model.SerializeToString())
+    runtime = require("onnxruntime", purpose="run a graph")
+    session = runtime.InferenceSession(add_bodies(whole).SerializeToString(), providers=["CPUExecutionProvider"])
+    got = session.run(None, {"frames": frames.numpy()})[0][:, :, 0]
+    ends = np.cumsum([each.shape[2] for each in expected])
+    return list(zip(expected, np.split(got, ends[:-1], axis=2), strict=True))
 
 
-def nodes_of(network: nn.Module) -> list[Any]:
-    model = float_graph(network.eval(), FrameContract(io="float"))
-    return [node for node in model.graph.node if node.domain == "deblurrt"]
+def nodes_of(case: str) -> list[onnx.NodeProto]:
+    scope = f"'cases.{list(CASES).index(case)}"
+    return [
+        node
+        for node in traced()[2].graph.node
+        for entry in node.metadata_props
+        if entry.key == SCOPES_KEY and (f"{scope}'" in entry.value or f"{scope}." in entry.value)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("layer", "gives_offsets"),
-    [
-        (foreign("torchvision", "DeformConv2d", Bare)(), True),
-        (foreign("mmcv", "ModulatedDeformConv2d", Bare)(), True),
-        (foreign("mmcv", "ModulatedDeformConv2dPack", Pack)(), False),
-        (foreign("basicsr", "DCNv2Pack", Pack)(), False),
-    ],
-    ids=["torchvision", "mmcv", "mmcv pack", "basicsr pack"],
-)
-def test_foreign_deformable_convolutions_are_recognised(layer: nn.Module, gives_offsets: bool) -> None:
-    [node] = nodes_of(Around(layer, gives_offsets=gives_offsets))
+@pytest.mark.parametrize("case", CASES)
+def test_nodes_compute_what_the_packages_do(case: str) -> None:
+    expected, got = results()[case]
+    assert expected.std() > LEAST_SPREAD
+    assert np.abs(got - expected).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", SIZED)
+def test_nodes_compute_it_at_sizes_other_than_the_trace_had(case: str) -> None:
+    expected, got = sized_results()[case]
+    assert expected.std() > LEAST_SPREAD
+    assert np.abs(got - expected).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_call_is_one_node(case: str) -> None:
+    found = Counter(node.op_type for node in nodes_of(case))
+    assert found["ModulatedDeformConv"] == SHARED.get(case, 1)
+    assert found["GridSample"] == 0
+
+
+def test_every_known_class_and_function_is_a_case() -> None:
+    kinds = {kind for kind in (*SWAPS, *FUNCTIONS) if kind[1] != "LocalAvgPool2d"}
+    assert kinds <= {cast(tuple[str, str], tuple(case.split()[:2])) for case in CASES}
+    kinds_of_modules = {kind_of(type(module)) for module in traced()[0].modules()}
+    assert set(SWAPS) - kinds_of_modules == {("deblurrt", "LocalAvgPool2d")}
+
+
+def test_weights_keep_their_names_and_settings_their_axes() -> None:
+    case = "mmcv ModulatedDeformConv2d"
+    place = list(CASES).index(case)
+    [node] = [node for node in nodes_of(case) if node.domain == "deblurrt"]
     attributes = {entry.name: list(entry.ints) or entry.i or entry.s for entry in node.attribute}
-    assert node.op_type == "ModulatedDeformConv"
-    assert list(node.input)[3:] == ["layer.weight", "layer.bias"]
+    assert list(node.input)[3:] == [f"cases.{place}.layer.weight", f"cases.{place}.layer.bias"]
     assert attributes == {
-        "strides": [1, 1],
-        "pads": [1, 1],
-        "dilations": [1, 1],
-        "groups": 1,
-        "offset_groups": 1,
+        "strides": [2, 1],
+        "pads": [1, 2],
+        "dilations": [1, 3],
+        "groups": 2,
+        "offset_groups": 4,
         "plugin_namespace": b"deblurrt",
         "plugin_version": b"1",
     }
 
 
-def test_our_own_modules_keep_their_settings() -> None:
-    class Both(nn.Module):
+def test_local_pools_are_nodes_with_their_window() -> None:
+    model = float_graph(nn.Sequential(LocalAvgPool2d((5, 7))).eval(), FrameContract(io="float"))
+    [pool] = model.graph.node
+    assert (pool.op_type, list(pool.attribute[0].ints)) == ("LocalAvgPool", [5, 7])
+
+
+def test_classes_are_as_before_when_tracing_ends() -> None:
+    network = Cases(CASES)
+    kinds = {kind for module in network.modules() for kind in type(module).__mro__}
+    kinds |= {packages.DeformConv2dFunction, packages.ModulatedDeformConvFunction}
+    before = {kind: vars(kind).get("forward") for kind in kinds}
+    with contextlib.suppress(RuntimeError), operators_as_nodes(network):
+        assert {kind: vars(kind).get("forward") for kind in kinds} != before
+        raise RuntimeError
+    assert {kind: vars(kind).get("forward") for kind in kinds} == before
+
+
+def test_offsets_that_fit_no_kernel_are_refused() -> None:
+    class Unfit(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.pool, self.move = LocalAvgPool2d((5, 7)), ModulatedDeformConv2d(3, 3, deformable_groups=3)
+            self.layer = packages.MmcvModulatedDeformConv2d(3, 3, 3)
 
         def forward(self, frames: Tensor) -> Tensor:
-            moved: Tensor = self.move(frames, self.pool(frames))
-            return moved
+            offset = frames.repeat(1, 7, 1, 1)[:, :, 1:-1, 1:-1]
+            return cast(Tensor, self.layer(frames, offset, offset[:, :9]))
 
-    pool, move = nodes_of(Both())
-    assert (pool.op_type, list(pool.attribute[0].ints)) == ("LocalAvgPool", [5, 7])
-    assert next(entry.i for entry in move.attribute if entry.name == "offset_groups") == 3
-
-
-def test_the_network_itself_is_left_as_it_is() -> None:
-    network = nn.Sequential(LocalAvgPool2d((3, 3)))
-    swapped(network)
-    assert isinstance(network[0], LocalAvgPool2d)
+    with pytest.raises(UsageError, match="channels of offset of ModulatedDeformConv is 21, expected 18"):
+        float_graph(Unfit().eval(), FrameContract(io="float"))
 
 
 def test_pack_without_its_offset_convolution_is_refused() -> None:
-    layer = foreign("basicsr", "DCNv2Pack", Bare)()
-    with pytest.raises(ContractError, match="has no conv_offset"):
-        swapped(nn.Sequential(layer))
+    layer = packages.BasicsrModulatedDeformConvPack(3, 3, 3)
+    del layer.conv_offset
+    with pytest.raises(UsageError, match="ModulatedDeformConvPack has no conv_offset"):
+        float_graph(nn.Sequential(layer).eval(), FrameContract(io="float"))
+
+
+def test_basicsr_computes_on_cpus_what_mmcv_does() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, CHANNELS, 9, 7), torch.randn(MADE, CHANNELS // 2, 3, 3)
+    offset, mask = torch.randn(1, 36, 4, 3), torch.rand(1, 18, 4, 3)
+    settings = (2, 1, 2, 2, 2)
+    with basicsr_on_cpu():
+        plain = packages.basicsr_deform_conv(x, offset, weight, *settings)
+        with_mask = packages.basicsr_modulated_deform_conv(x, offset, mask, weight, None, *settings)
+    assert torch.equal(plain, packages.mmcv_deform_conv2d(x, offset, weight, *settings))
+    assert torch.equal(with_mask, packages.mmcv_modulated_deform_conv2d(x, offset, mask, weight, None, *settings))
+    with pytest.raises(NotImplementedError):
+        packages.basicsr_deform_conv(x, offset, weight, *settings)
