@@ -29,6 +29,7 @@ from ..runtime.frame import Pixels
 from ..runtime.shipped_models import find_model
 from ..training.weights import load_weights
 from .contestants import FirstFrames, Plan, RepeatedFrame, naive_loop
+from .page_sections import write_section
 
 SIZE = (720, 1280)
 MODELS = ("default", "fast")
@@ -214,12 +215,11 @@ def _cpuinfo() -> list[str]:
     "--frames", type=click.IntRange(min=1), default=40, show_default=True, help="Frames per turn of a pipeline."
 )
 def main(clip: Path, output: Path, threads: int, rounds: int, frames: int) -> None:
-    """Measure everything docs/benchmarks.md shows and write it."""
+    """Measure the shipped networks on this CPU and write that section of docs/benchmarks.md."""
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(clip, threads, rounds, frames, Path(folder))
         command = f"python -m deblurrt.profiling.cpu_benchmark --clip {clip.name} --output docs/benchmarks.md"
         parts = [
-            "# Benchmarks\n",
             f"Written by `{command} --threads {threads} --rounds {rounds} --frames {frames}`\non {machine()}.",
             "Contestants run in turn within each round; figures are medians over the rounds, ratios above one",
             "mean faster than the reference. Compare ratios, not times: they are of one machine on one day.\n",
@@ -231,7 +231,7 @@ def main(clip: Path, output: Path, threads: int, rounds: int, frames: int) -> No
             parts.append(table(f"`{model}`: from file to file at 720p", pipeline_times(plan, model)))
         click.echo("import time and memory", err=True)
         parts.append(table("Start and memory", [import_time(), memory_growth(plan)]))
-    output.write_text("\n".join(parts))
+    write_section(output, "cpu_benchmark", "\n".join(parts))
 
 
 if __name__ == "__main__":
