@@ -205,9 +205,7 @@ SIZED = (
     "mmcv DeformConv2d",
     "mmcv ModulatedDeformConv2dPack",
     "basicsr DCNv2Pack",
-    "function of torchvision maskless",
     "basicsr ModulatedDeformConvFunction",
-    "one layer under two names",
 )
 
 

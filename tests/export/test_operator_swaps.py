@@ -15,16 +15,20 @@ import torch
 from torch import Tensor, nn
 
 from deblurrt.core.contract import FrameContract
-from deblurrt.core.errors import UsageError
+from deblurrt.core.errors import ContractError
 from deblurrt.core.optional import require
 from deblurrt.export.deform_calls import FUNCTIONS, basicsr_on_cpu, kind_of
+from deblurrt.export.export_config import ExportConfig
+from deblurrt.export.onnx_export import OnnxExport
 from deblurrt.export.operator_swaps import SWAPS, operators_as_nodes
 from deblurrt.export.torch_exporter import SCOPES_KEY, float_graph
 from deblurrt.models.local_pool import LocalAvgPool2d
-from deblurrt.plugins.onnx_ops import add_bodies
+from deblurrt.models.network import DeblurNetwork
+from deblurrt.plugins.onnx_ops import add_bodies, uses_plugins
 from tests.export import deform_packages as packages
 from tests.export.deform_cases import CASES, CHANNELS, MADE, SHARED, SIZED, Cases
 from tests.export.deform_packages import torchvision_operator
+from tests.export.float_networks import small_windows
 
 #: sums in another order, and places rounded in another; values are about one
 TOLERANCE = 1e-4
@@ -141,24 +145,16 @@ def test_classes_are_as_before_when_tracing_ends() -> None:
 
 
 def test_offsets_that_fit_no_kernel_are_refused() -> None:
-    class Unfit(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = packages.MmcvModulatedDeformConv2d(3, 3, 3)
-
-        def forward(self, frames: Tensor) -> Tensor:
-            offset = frames.repeat(1, 7, 1, 1)[:, :, 1:-1, 1:-1]
-            return cast(Tensor, self.layer(frames, offset, offset[:, :9]))
-
-    with pytest.raises(UsageError, match="channels of offset of ModulatedDeformConv is 21, expected 18"):
-        float_graph(Unfit().eval(), FrameContract(io="float"))
+    layer, offset = packages.MmcvModulatedDeformConv2d(3, 3, 3), torch.zeros(1, 21, 6, 6)
+    with operators_as_nodes(layer), pytest.raises(ContractError, match=r"channels of offset .* is 21, expected 18"):
+        layer(torch.zeros(1, 3, 8, 8), offset, offset[:, :9])
 
 
 def test_pack_without_its_offset_convolution_is_refused() -> None:
     layer = packages.BasicsrModulatedDeformConvPack(3, 3, 3)
     del layer.conv_offset
-    with pytest.raises(UsageError, match="ModulatedDeformConvPack has no conv_offset"):
-        float_graph(nn.Sequential(layer).eval(), FrameContract(io="float"))
+    with operators_as_nodes(layer), pytest.raises(ContractError, match="ModulatedDeformConvPack has no conv_offset"):
+        layer(torch.zeros(1, 3, 8, 8))
 
 
 def test_basicsr_computes_on_cpus_what_mmcv_does() -> None:
@@ -173,3 +169,18 @@ def test_basicsr_computes_on_cpus_what_mmcv_does() -> None:
     assert torch.equal(with_mask, packages.mmcv_modulated_deform_conv2d(x, offset, mask, weight, None, *settings))
     with pytest.raises(NotImplementedError):
         packages.basicsr_deform_conv(x, offset, weight, *settings)
+
+
+def test_networks_of_basicsr_are_exported_on_cpus() -> None:
+    class Aligning(DeblurNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.contract = FrameContract(io="float", halo_px=8)
+            self.layer = packages.BasicsrModulatedDeformConvPack(3, 3, 3, padding=1)
+
+        def forward(self, frames: Tensor) -> Tensor:
+            return frames + 0.1 * cast(Tensor, self.layer(frames))
+
+    work = OnnxExport(Aligning(), ExportConfig(io="float"), small_windows(FrameContract(io="float")))
+    assert uses_plugins(work.run()) == ["ModulatedDeformConv"]
+    assert work.report().stages[0].name == "pytorch->onnx"
