@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from ..core.contract import FrameContract
+from ..core.engine_file import open_engine
 from ..export.onnx_report import OnnxReport, report_onnx
 from ..runtime.shipped_models import find_model
+from .engine_rows import contract_text, engine_rows
 from .options import json_option
 from .output import check_json_place, print_table, write_json
 
 EXAMPLES = """\b
 Examples:
   deblurrt inspect mine.onnx
-  deblurrt inspect default --json -"""
+  deblurrt inspect default --json -
+  deblurrt inspect mine.engine"""
+
+ENGINE_SUFFIXES = (".engine", ".plan")
 
 
 @click.command("inspect", epilog=EXAMPLES)
@@ -27,19 +31,29 @@ Examples:
 def inspect_command(file: str, json_place: str | None) -> int:
     """Show what FILE is: contract, tensors, operators, weights, precision, and what it needs to run.
 
-    FILE is an ONNX file or a shipped name. Nothing is run; hashes of the file and of weights beside it
-    are computed, and weights that are missing or not whole end with exit code 6.
+    FILE is an ONNX file, a shipped name or an engine. Nothing is run and TensorRT is not needed; hashes
+    of the file and of weights beside it are computed, and what is missing, changed or not whole ends
+    with exit code 6.
     """
     check_json_place(json_place)
+    if Path(file).suffix in ENGINE_SUFFIXES:
+        engine = open_engine(Path(file))
+        write_json(json_place, engine.manifest.to_dict())
+        _print(engine_rows(engine), json_place)
+        return 0
     report = report_onnx(find_model(file))
     write_json(json_place, report.to_dict())
+    _print(_rows(report), json_place)
+    report.check()
+    return 0
+
+
+def _print(rows: Iterable[tuple[str, str]], json_place: str | None) -> None:
     table = Table(show_header=False)
-    for name, text in _rows(report):
+    for name, text in rows:
         # Text, since square brackets are markup elsewhere
         table.add_row(name, Text(text))
     print_table(table, json_place)
-    report.check()
-    return 0
 
 
 def _rows(report: OnnxReport) -> Iterator[tuple[str, str]]:
@@ -52,7 +66,7 @@ def _rows(report: OnnxReport) -> Iterator[tuple[str, str]]:
         yield "input", f"{spec.name}: {spec.describe()}"
     for spec in file.outputs:
         yield "output", f"{spec.name}: {spec.describe()}"
-    yield "contract", _contract(file.contract)
+    yield "contract", contract_text(file.contract)
     yield "operators", f"{sum(report.operators.values())}: {_counts(report.operators)}"
     for function in report.functions:
         yield "function", f"{function.name}: {_counts(function.operators)}"
@@ -66,12 +80,6 @@ def _rows(report: OnnxReport) -> Iterator[tuple[str, str]]:
     for data in report.external:
         about = data.problem or f"{data.size_bytes:,} bytes, SHA-256 {data.sha256}"
         yield "external data", f"{data.location}: {about}"
-
-
-def _contract(contract: FrameContract | None) -> str:
-    if contract is None:
-        return "none: the file does not say what it needs of frames"
-    return ", ".join(f"{name} {value}" for name, value in asdict(contract).items())
 
 
 def _counts(operators: dict[str, int]) -> str:

@@ -21,7 +21,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("export", "export_command"),
     "compare": ("compare", "compare_command"),
     "inspect": ("inspect_file", "inspect_command"),
+    "build": ("build", "build_command"),
+    "cache": ("cache", "cache_command"),
     "train": ("train", "train_command"),
+    "device-report": ("device_report", "device_report_command"),
     "doctor": ("doctor", "doctor_command"),
 }
 INTERRUPTED = 130

@@ -59,6 +59,10 @@ class BuildConfig:
         workspace_mib: Most memory a single layer may use for its work; None: what the builder takes.
         optimization_level: 0 to 5, how long the builder looks; None: its own.
         timing_cache: Measurements of earlier builds, read and written.
+        time_limit_s: Build at level 0 first and then at higher ones, and keep the last that was ready; None: once.
+        memory_mib: Memory of the device; None: what is free on this machine's GPU.
+        allow_mixed: Whether layers may compute in more bits than the file says.
+        plugins: Libraries with kernels for our operators.
 
     Raises:
         UsageError: A value is impossible, or the choices contradict each other.
@@ -70,6 +74,10 @@ class BuildConfig:
     workspace_mib: int | None = None
     optimization_level: int | None = None
     timing_cache: Path | None = None
+    time_limit_s: float | None = None
+    memory_mib: int | None = None
+    allow_mixed: bool = False
+    plugins: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.backend not in MODULES:
@@ -79,7 +87,12 @@ class BuildConfig:
                 raise UsageError(f"target {target!r} is no compute capability, expected such as sm86 or sm120")
         if self.targets and self.backend == "tensorrt":
             raise UsageError("tensorrt builds for the GPU it runs on; --targets goes with tensorrt-rtx")
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            raise UsageError(f"the workspace is {self.workspace_mib} MiB, expected 1 or more")
+        for name, value in (("workspace", self.workspace_mib), ("memory", self.memory_mib)):
+            if value is not None and value < 1:
+                raise UsageError(f"the {name} is {value} MiB, expected 1 or more")
+        if self.time_limit_s is not None and self.time_limit_s <= 0:
+            raise UsageError(f"the time limit is {self.time_limit_s:g} s, expected more than 0")
+        if self.plugins and self.backend == "tensorrt-rtx":
+            raise UsageError("TensorRT-RTX has no plugins; it takes the bodies of our operators, leave --plugins out")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= MOST_LEVEL:
             raise UsageError(f"the optimization level is {self.optimization_level}, expected 0 to {MOST_LEVEL}")

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,11 @@ from .build_worker import Request
 
 #: lines of stderr that are kept for the message of a process that died
 KEPT_LINES = 5
+
+
+class StoppedError(MachineError):
+    """A build was stopped at its deadline."""
+
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -52,6 +59,7 @@ def build_plan(
     *,
     force: bool = False,
     on_event: OnEvent = lambda _event: None,
+    deadline: float | None = None,
 ) -> BuiltPlan:
     """Build a plan in a subprocess and rename it when it is whole.
 
@@ -61,8 +69,10 @@ def build_plan(
         path: Where the plan goes.
         force: Whether an existing file is replaced.
         on_event: Told every event of the builder; see ``build_worker``.
+        deadline: On ``time.monotonic``'s clock; the builder is stopped then.
 
     Raises:
+        StoppedError: The deadline came first.
         UsageError: Sizes do not fit the file.
         ModelFileError: The parser does not take the file; names the node.
         MissingExtraError: The builder is not installed.
@@ -76,7 +86,7 @@ def build_plan(
         log.touch()
         request = _request(onnx_file, config, part, log)
         try:
-            last = _run(request, on_event, log)
+            last = _run(request, on_event, log, deadline)
             with log.open(errors="replace") as lines:
                 found = read_log(lines)
             if last.get("event") != "built":
@@ -122,6 +132,19 @@ def profile_of(onnx_file: OnnxFile, shapes: Shapes | None) -> dict[str, list[lis
     return {spec.name: [_shape(contract, size) for size in (shapes.least, shapes.best, shapes.most)]}
 
 
+def sizes_of(onnx_file: OnnxFile, shapes: Shapes | None) -> tuple[Size, Size, Size]:
+    """Smallest, typical and largest size of frames; one thrice for a file of fixed size.
+
+    Raises:
+        UsageError: As ``profile_of``.
+    """
+    if profile_of(onnx_file, shapes) and shapes is not None:
+        return shapes.least, shapes.best, shapes.most
+    fixed = _fixed_size(onnx_file.inputs[0], onnx_file.contract or FrameContract(io="float"))
+    assert fixed is not None
+    return fixed, fixed, fixed
+
+
 def _fixed_size(spec: TensorSpec, contract: FrameContract) -> Size | None:
     sides = spec.shape[-3:-1] if contract.io == "uint8" else spec.shape[-2:]
     tall, wide = sides
@@ -136,19 +159,42 @@ def _shape(contract: FrameContract, size: Size) -> list[int]:
     return [1, 3 * contract.window, *(-(-side // multiple) * multiple for side in size)]
 
 
-def _run(request: Request, on_event: OnEvent, log: Path) -> dict[str, Any]:
+def _run(request: Request, on_event: OnEvent, log: Path, deadline: float | None) -> dict[str, Any]:
     """Start the worker and follow it; gives its last event."""
     last: dict[str, Any] = {}
-    with _worker(log) as (process, tell, told):
+    with _worker(log) as (process, tell, told), _stopped_at(deadline, process) as is_stopped:
         tell.write(json.dumps(asdict(request)))
         tell.close()
         for line in told:
             last = json.loads(line)
             on_event(last)
         code = process.wait()
+        if is_stopped.is_set():
+            raise StoppedError("the builder was stopped at its deadline")
     if last.get("event") not in ("built", "failed"):
         return {"event": "died", "code": code, "said": _tail(log.with_suffix(".stderr"))}
     return last
+
+
+@contextmanager
+def _stopped_at(deadline: float | None, process: subprocess.Popen[str]) -> Iterator[threading.Event]:
+    """End the worker at a deadline; the event tells whether that happened."""
+    is_stopped = threading.Event()
+    if deadline is None:
+        yield is_stopped
+        return
+
+    def stop() -> None:
+        is_stopped.set()
+        process.kill()
+
+    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), stop)
+    timer.start()
+    try:
+        yield is_stopped
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 @contextmanager

@@ -194,6 +194,8 @@ def place_beside(entry: CachedEngine, path: Path) -> None:
         except OSError:
             shutil.copyfile(entry.plan, part)
         part.replace(path)
+        # renaming one link of a file to another link of it leaves both
+        part.unlink(missing_ok=True)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise output_error(path, error) from error

@@ -190,6 +190,7 @@ def test_engine_lies_beside_its_manifest_where_the_user_wants_it(cache: EngineCa
     path = tmp_path / "mine.engine"
     path.write_bytes(b"older")
     place_beside(entry, path)
+    place_beside(entry, path)
     assert path.read_bytes() == b"engine"
     assert read_manifest(path) == entry.manifest
     assert sorted(child.name for child in tmp_path.iterdir()) == ["engines", "mine.engine", "mine.engine.json"]

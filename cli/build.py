@@ -1,0 +1,227 @@
+"""``deblurrt build``: an engine from an ONNX file or a network, with its manifest."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..core.artifacts import OnnxFile, open_onnx
+from ..core.errors import UsageError
+from ..engines.build_config import BackendName, BuildConfig, Shapes, Size
+from ..export.export_config import ExportConfig, Precision
+from .exporting import ExportSource, exported_file
+from .options import SIZE, json_option, model_options
+from .output import check_json_place, terminal, write_json
+from .trtexec import shapes_from, trtexec_options, workspace_from
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = """\b
+Examples:
+  deblurrt build default --backend tensorrt-rtx
+  deblurrt build edpn_deblock --checkpoint F --size 720x1280 --precision fp16 -o edpn.engine
+  deblurrt build mprnet.onnx --shapes 256x256/720x1280/1088x1920 --targets sm86,sm89
+  deblurrt build --onnx=m.onnx --saveEngine=m.engine --optShapes=frames:1x720x1280x3"""
+
+DEFAULT_SIZE: Size = (720, 1280)
+SHAPES = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)/(\d+)x(\d+)")
+#: share of a build that has passed when a phase begins, where the builder does not say how long it takes
+PARSED_SHARE = 5
+
+
+@click.command("build", epilog=EXAMPLES)
+@click.argument("model", required=False)
+@click.option("--onnx", "onnx_place", help="trtexec's spelling of MODEL.")
+@click.option(
+    "-o",
+    "--output",
+    "--saveEngine",
+    type=click.Path(path_type=Path),
+    help="The engine; MODEL.engine here if not given.",
+)
+@model_options
+@click.option(
+    "--backend",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    help="Whose builder; tensorrt where it is installed, else tensorrt-rtx, which needs no GPU.",
+)
+@click.option("--size", type=SIZE, help="Of the frames; 720x1280 for a network if neither this nor --shapes is given.")
+@click.option("--shapes", help="Smallest, typical and largest frames: 64x64/720x1280/1088x1920.")
+@click.option("--targets", default="", help="Compute capabilities in one engine, TensorRT-RTX only: sm86,sm89.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    help="Types of a network's arithmetic, fp16 if not given; a FILE.onnx keeps its own.",
+)
+@click.option("--fp16", is_flag=True, help="trtexec's spelling of --precision fp16.")
+@click.option("--bf16", is_flag=True, help="trtexec's spelling of --precision bf16.")
+@click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Most memory one layer may work with.")
+@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Of the device; this GPU's if not given.")
+@click.option(
+    "--optimization-level",
+    "--builderOptimizationLevel",
+    type=click.IntRange(0, 5),
+    help="How long the builder looks for fast kernels.",
+)
+@click.option("--time-limit", type=float, metavar="S", help="Level 0 first, then higher ones as long as time is left.")
+@click.option("--timing-cache", "--timingCacheFile", type=click.Path(path_type=Path), help="Read and written.")
+@click.option("--allow-mixed", is_flag=True, help="Accept layers that compute in more bits than the file says.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights without --checkpoint.")
+@click.option("--force", is_flag=True, help="Replace an existing engine.")
+@trtexec_options
+@json_option
+def build_command(**options: Any) -> int:
+    """Build an engine from MODEL: a FILE.onnx, or a network, which is exported first.
+
+    The engine lies in FILE.engine, as TensorRT wrote it, with a manifest FILE.engine.json beside it:
+    without that it does not load. The same build again is found in the cache.
+
+    Ends with 3 when layers compute in more bits than the file says, with 5 when the builder is missing,
+    refuses, or the memory of the device does not suffice.
+    """
+    json_place = options["json_place"]
+    check_json_place(json_place)
+    model = _model(options["model"], options["onnx_place"])
+    path = options["output"] or Path(f"{Path(model.partition(':')[0]).stem}.engine")
+    from ..engines.engine_build import engine_from_onnx
+
+    console = terminal()
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
+        console=console, transient=True,
+    ) as progress:  # fmt: skip
+        bar = _Bar(progress)
+        config = _config(options)
+        file = _file(model, options, bar.stage)
+        config = replace(config, shapes=_shapes(options, file))
+        result = engine_from_onnx(
+            file, config, path, model=model, force=options["force"], on_event=bar.event, say=bar.say
+        )
+    manifest = result.engine.manifest
+    how = "found in the cache" if result.is_cached else f"built in {manifest.build_seconds or 0:.1f} s"
+    label = ", ".join(f"{share:.1%} {dtype}" for dtype, share in manifest.precision.items())
+    console.print(f"{path}: {how} ({result.reason})", highlight=False, soft_wrap=True)
+    console.print(f"convolutions compute in {label or 'unknown types'}", highlight=False)
+    memory = manifest.activation_bytes
+    if memory is not None:
+        console.print(f"memory for values: {memory / 2**20:,.0f} MiB, says the builder", highlight=False)
+    write_json(
+        json_place, {"engine": str(path), "cached": result.is_cached, "reason": result.reason, **manifest.to_dict()}
+    )
+    return 0
+
+
+def _model(positional: str | None, spelled: str | None) -> str:
+    if (positional is None) == (spelled is None):
+        raise UsageError("give one MODEL: a FILE.onnx or a network (deblurrt models)")
+    return positional or spelled or ""
+
+
+def _config(options: dict[str, Any]) -> BuildConfig:
+    return BuildConfig(
+        backend=options["backend"] or default_backend(),
+        targets=tuple(target.strip() for target in options["targets"].split(",") if target.strip()),
+        workspace_mib=options["workspace"] or workspace_from(options["pool"]),
+        optimization_level=options["optimization_level"],
+        timing_cache=options["timing_cache"],
+        time_limit_s=options["time_limit"],
+        memory_mib=options["memory"],
+        allow_mixed=options["allow_mixed"],
+    )
+
+
+def default_backend() -> BackendName:
+    """TensorRT proper where it is installed, which builds for the GPU at hand; else TensorRT-RTX."""
+    return "tensorrt" if importlib.util.find_spec("tensorrt") is not None else "tensorrt-rtx"
+
+
+def _file(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
+    """The ONNX file itself, or one that is exported from a network or in other types."""
+    precision = _precision(options)
+    path = Path(model)
+    if path.suffix == ".onnx" and path.is_file():
+        if options["checkpoint"] is not None or options["tlsc"] is not None:
+            raise UsageError(f"--checkpoint and --tlsc go with a network, {model} has its weights and pools inside")
+        file = open_onnx(path)
+        if precision is None:
+            return file
+        from ..export.onnx_conversion import load_whole, precision_of
+
+        if precision_of(load_whole(file)) == precision:
+            return file
+        logger.warning("%s is converted to %s first, as deblurrt export does", model, precision)
+    elif path.suffix == ".engine":
+        raise UsageError(f"{model} is an engine already; give the ONNX file or the network it came from")
+    is_any = options["shapes"] or options["min_shapes"] or options["opt_shapes"] or options["max_shapes"]
+    size = None if is_any else options["size"] or DEFAULT_SIZE
+    source = ExportSource(model, options["checkpoint"], options["tlsc"], options["seed"])
+    return exported_file(source, ExportConfig(size=size, precision=precision or "fp16"), on_stage)
+
+
+def _precision(options: dict[str, Any]) -> Precision | None:
+    asked: set[Precision] = {options["precision"]} - {None}
+    asked |= {name for name in ("fp16", "bf16") if options[name]}
+    if len(asked) > 1:
+        raise UsageError(f"--precision is given as {' and '.join(sorted(asked))}; give one")
+    return asked.pop() if asked else None
+
+
+def _shapes(options: dict[str, Any], file: OnnxFile) -> Shapes | None:
+    """The profile that is asked for; a file of fixed size needs none."""
+    contract, size = file.contract, options["size"]
+    if contract is None:
+        return Shapes(size, size, size) if size else None
+    spelled = shapes_from(options["min_shapes"], options["opt_shapes"], options["max_shapes"], contract)
+    if sum(map(bool, (size, options["shapes"], spelled))) > 1:
+        raise UsageError(
+            "sizes are given twice; give --size, --shapes or trtexec's --minShapes, --optShapes, --maxShapes"
+        )
+    if options["shapes"]:
+        found = SHAPES.fullmatch(options["shapes"])
+        if found is None:
+            raise UsageError(f"--shapes is {options['shapes']!r}, expected MIN/OPT/MAX: 64x64/720x1280/1088x1920")
+        tall_1, wide_1, tall_2, wide_2, tall_3, wide_3 = map(int, found.groups())
+        return Shapes((tall_1, wide_1), (tall_2, wide_2), (tall_3, wide_3))
+    return Shapes(size, size, size) if size else spelled
+
+
+class _Bar:
+    """A bar over the whole build, and lines above it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=100)
+        self._steps: dict[str, tuple[int, str | None]] = {}
+        self._top: str | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def stage(self, what: str) -> None:
+        """Show what is done before the build."""
+        self._progress.update(self._task, description=what)
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Follow the builder: its outermost phase moves the bar."""
+        kind = event["event"]
+        if kind == "phase":
+            if event["parent"] is None:
+                self._top = event["phase"]
+            self._steps[event["phase"]] = (max(event["steps"], 1), event["parent"])
+            self._progress.update(self._task, description=event["phase"])
+        elif kind == "step" and event["phase"] == self._top:
+            steps, _ = self._steps[event["phase"]]
+            done = PARSED_SHARE + (100 - PARSED_SHARE) * (event["step"] + 1) / steps
+            self._progress.update(self._task, completed=min(done, 99))
+        elif kind == "parsing":
+            self._progress.update(self._task, description="parsing")
+        elif kind == "building":
+            self._progress.update(self._task, completed=PARSED_SHARE, description="building")

@@ -1,0 +1,60 @@
+"""An engine in a table: what its manifest says, and whether it fits this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from typing import cast
+
+from ..core.contract import FrameContract
+from ..core.engine_file import EngineFile, Host
+from ..core.errors import MachineError
+from ..core.gpus import probe_gpus
+from ..engines.build_config import BackendName
+from ..engines.engine_build import builder_version
+
+MEBIBYTE = 1 << 20
+
+
+def this_host(backend: str) -> Host:
+    """What of this machine an engine of ``backend`` has to fit."""
+    version = ""
+    with suppress(MachineError):
+        version = builder_version(cast(BackendName, backend))
+    gpus = probe_gpus().gpus
+    return Host(version, gpus[0].compute_capability, gpus[0].name) if gpus else Host(version)
+
+
+def contract_text(contract: FrameContract | None) -> str:
+    """A contract in one line."""
+    if contract is None:
+        return "none: the file does not say what it needs of frames"
+    return ", ".join(f"{name} {value}" for name, value in asdict(contract).items())
+
+
+def engine_rows(engine: EngineFile) -> Iterator[tuple[str, str]]:
+    """Name and text of every line of the table."""
+    manifest = engine.manifest
+    yield "engine", f"{engine.path}, {manifest.plan_bytes:,} bytes, whole"
+    yield "SHA-256", manifest.plan_sha256
+    yield "built from", f"{manifest.model}, ONNX SHA-256 {manifest.onnx_sha256}"
+    yield "builder", f"{manifest.backend} {manifest.tensorrt}" + (f", CUDA {manifest.cuda}" if manifest.cuda else "")
+    where = f"{manifest.gpu}, compute capability {manifest.compute_capability}, driver {manifest.driver}"
+    yield "GPU", where if manifest.gpu else f"none in particular: {', '.join(manifest.targets) or 'portable'}"
+    least, best, most = (f"{height}x{width}" for height, width in manifest.shapes)
+    yield "frames", best if least == most else f"{least} to {most}, fast for {best}"
+    yield "contract", contract_text(manifest.contract)
+    yield "convolutions", ", ".join(f"{share:.1%} {dtype}" for dtype, share in manifest.precision.items()) or "none"
+    memory = {
+        "values": manifest.activation_bytes,
+        "weights": manifest.weight_bytes,
+        "values, as estimated": manifest.estimated_bytes,
+    }
+    told = ", ".join(f"{what} {size / MEBIBYTE:,.1f} MiB" for what, size in memory.items() if size is not None)
+    yield "memory", told or "the builder did not say"
+    yield "weights", ", ".join(f"{name} {value}" for name, value in manifest.provenance.items()) or "unknown"
+    plugins = ", ".join(f"{name} {digest[:12]}" for name, digest in manifest.plugins.items())
+    yield "plugins", plugins or "none needed"
+    yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items()) or "the builder's own"
+    yield "fits here", engine.misfit(this_host(manifest.backend)) or "yes"

@@ -1,0 +1,120 @@
+"""An engine on disk: refused before it is loaded, when it is not what was built or does not fit this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import MachineError, ModelFileError
+from .manifest import EngineManifest, read_manifest
+
+HASH_BLOCK_BYTES = 1 << 20
+#: what engines of TensorRT-RTX run on when they were built for no target in particular
+RTX_PORTABLE = ("8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What an engine has to fit.
+
+    Attributes:
+        tensorrt: Version of TensorRT of the engine's flavour; empty: not installed.
+        compute_capability: Of the GPU, ``8.7``; empty: there is none.
+        gpu: Its name.
+    """
+
+    tensorrt: str = ""
+    compute_capability: str = ""
+    gpu: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFile:
+    """An engine and what its manifest says.
+
+    Attributes:
+        path: Of the plan.
+        manifest: Beside it.
+    """
+
+    path: Path
+    manifest: EngineManifest
+
+    def check_fits(self, host: Host) -> None:
+        """Refuse an engine of another version or GPU, before its library sees it.
+
+        Raises:
+            MachineError: With the cause and the command that builds it for this machine.
+        """
+        misfit = self.misfit(host)
+        if misfit is not None:
+            raise MachineError(f"{self.path.name} does not fit this machine: {misfit}; build it: {self.rebuild()}")
+
+    def misfit(self, host: Host) -> str | None:
+        """Say what does not fit; None where all does."""
+        manifest = self.manifest
+        if not host.tensorrt:
+            return f"it needs {manifest.backend} {manifest.tensorrt}, which is not installed"
+        if host.tensorrt != manifest.tensorrt:
+            return f"it was built with {manifest.backend} {manifest.tensorrt}, here is {host.tensorrt}"
+        if not host.compute_capability:
+            return "it needs a GPU, and none was found"
+        if manifest.backend == "tensorrt-rtx":
+            wanted = tuple(f"{target[2:-1]}.{target[-1]}" for target in manifest.targets) or RTX_PORTABLE
+            if host.compute_capability not in wanted:
+                return f"it runs on compute capability {', '.join(wanted)}, {host.gpu} has {host.compute_capability}"
+        elif host.compute_capability != manifest.compute_capability:
+            return (
+                f"it was built on {manifest.gpu} of compute capability {manifest.compute_capability}, "
+                f"{host.gpu} has {host.compute_capability}"
+            )
+        return None
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Refuse frames the engine was not built for.
+
+        Raises:
+            MachineError: With the sizes it takes.
+        """
+        least, best, most = self.manifest.shapes
+        if any(side < small or side > large for side, small, large in zip(size, least, most, strict=True)):
+            taken = " to ".join(dict.fromkeys(f"{height}x{width}" for height, width in (least, most)))
+            raise MachineError(
+                f"frames are {size[0]}x{size[1]}, {self.path.name} takes {taken} (made fast for {best[0]}x{best[1]}); "
+                f"build it for them, or cut them: --tile {best[0]}x{best[1]}"
+            )
+
+    def rebuild(self) -> str:
+        """The command that builds the engine again."""
+        manifest = self.manifest
+        least, best, most = (f"{height}x{width}" for height, width in manifest.shapes)
+        sizes = f"--size {best}" if least == best == most else f"--shapes {least}/{best}/{most}"
+        name = shlex.quote(self.path.name)
+        return f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend} {sizes} -o {name} --force"
+
+
+def open_engine(path: Path) -> EngineFile:
+    """Read an engine's manifest and make sure that the engine is the one it speaks of; nothing is run.
+
+    Raises:
+        ModelFileError: There is no engine or no manifest, or the engine is cut short, changed, or of another kind.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"no engine at {path}; build one: deblurrt build MODEL -o {path.name}")
+    engine = EngineFile(path, read_manifest(path))
+    size, expected = path.stat().st_size, engine.manifest.plan_bytes
+    if size != expected:
+        what = "cut short" if size < expected else "not the one that was built"
+        raise ModelFileError(f"{path.name} is {what} ({size} bytes of {expected}); build it again: {engine.rebuild()}")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+    if digest.hexdigest() != engine.manifest.plan_sha256:
+        raise ModelFileError(
+            f"{path.name} is not the engine its manifest speaks of (SHA-256 {digest.hexdigest()[:12]}…, expected "
+            f"{engine.manifest.plan_sha256[:12]}…); build it again: {engine.rebuild()}"
+        )
+    return engine
