@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,17 @@ import click
 import numpy as np
 
 from ..core.artifacts import OnnxFile, write_onnx
-from ..core.errors import DeblurrtError, QualityError
+from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.outputs import write_whole
-from ..engines.build_config import BuildConfig, Shapes
-from ..engines.build_process import build_plan
 from ..export.export_config import ExportConfig
 from ..export.onnx_conversion import OnnxConversion, load_whole
 from ..export.onnx_export import OnnxExport
-from ..export.parity import FP32_GATE, Window, compare_arrays, sample_frames, sample_windows
+from ..export.parity import FP32_GATE, compare_arrays, sample_frames, sample_windows
+from .zoo_engines import measure_engines
 from .zoo_exports_page import page
 from .zoo_variants import VARIANTS, Variant
 
-#: of the result; networks that enlarge take a fourth of each side
-RESULT_SIZE = (720, 1280)
-#: smallest and largest result of an engine of any size
-LEAST_SIZE, MOST_SIZE = (128, 128), (1088, 1920)
 #: pictures on which every form is compared, pixels: a multiple of all, and two that are filled up
 SIZES = ((32, 48), (41, 26), (24, 56))
 
@@ -41,11 +37,11 @@ Row = dict[str, Any]
 
 
 def measure(variant: Variant, folder: Path) -> Row:
-    """Export a network, convert the file to half precision and fixed size, compare and build all four.
+    """Export a network, convert the file to half precision, and compare both.
 
     Args:
         variant: Which network.
-        folder: For the files; those of fp32 and fp16 of any size stay.
+        folder: For the files.
 
     Returns:
         One row, plain values for JSON.
@@ -68,30 +64,15 @@ def measure(variant: Variant, folder: Path) -> Row:
         "largest": max(parity.largest for parity in sizes),
         "max_abs": {"x".join(map(str, parity.size)): parity.max_abs for parity in sizes},
         "openvino_max_abs": _openvino(written, network, contract),
-        "engines": {},
     }
     del network, export
     gc.collect()
-    sides = tuple(side // contract.scale for side in RESULT_SIZE)
     half = OnnxConversion(load_whole(written), variant.label, ExportConfig(precision="fp16"), windows)
     halved = write_onnx(half.run(), folder / f"{variant.label}.fp16.onnx", force=True)
     row["fp16_psnr_db"] = min(parity.psnr_db for parity in half.report().stages[0].results)
     row["fp16_kept"] = sum(1 for entry in half.report().to_dict()["precision"]["kept"])
     row["fp16_bytes"] = halved.path.stat().st_size
-    least, most = (tuple(side // contract.scale for side in size) for size in (LEAST_SIZE, MOST_SIZE))
-    shapes = Shapes(least, sides, most)  # type: ignore[arg-type]
-    for precision, file in (("fp32", written), ("fp16", halved)):
-        fixed = _fixed(file, precision, sides, windows)
-        row["engines"][f"{precision} dynamic"] = _engine(file, BuildConfig(shapes=shapes), variant, folder)
-        row["engines"][f"{precision} static"] = _engine(fixed, BuildConfig(), variant, folder)
-        fixed.path.unlink()
     return row
-
-
-def _fixed(file: OnnxFile, precision: str, size: Sequence[int], windows: Sequence[Window]) -> OnnxFile:
-    config = ExportConfig(precision=precision, size=(size[0], size[1]))  # type: ignore[arg-type]
-    conversion = OnnxConversion(load_whole(file), file.path.name, config, windows)
-    return write_onnx(conversion.run(), file.path.with_suffix(".fixed.onnx"), force=True)
 
 
 def _openvino(file: OnnxFile, network: Any, contract: Any) -> float:
@@ -117,37 +98,24 @@ def _openvino(file: OnnxFile, network: Any, contract: Any) -> float:
     return parity.max_abs
 
 
-def _engine(file: OnnxFile, config: BuildConfig, variant: Variant, folder: Path) -> Row:
-    """Build for TensorRT-RTX; where that fails the row says why."""
-    _say(variant, f"building {file.path.name}")
-    plan = folder / f"{variant.label}.engine"
-    try:
-        built = build_plan(file, config, plan, force=True)
-    except DeblurrtError as error:
-        return {"error": str(error)}
-    size = plan.stat().st_size
-    plan.unlink()
-    log = built.log
-    return {
-        "seconds": built.seconds,
-        "bytes": size,
-        "activation_bytes": log.activation_bytes,
-        "layers": len(log.layers),
-        "version": built.version,
-    }
-
-
 def _say(variant: Variant, what: str) -> None:
     click.echo(f"{variant.label}: {what}", err=True)
 
 
 def _rows(chosen: Sequence[Variant], work: Path) -> Iterator[Row]:
     for variant in chosen:
-        kept = work / f"{variant.label}.json"
-        if not kept.is_file():
-            write_whole(kept, (json.dumps(measure(variant, work), indent=1) + "\n").encode())
-            gc.collect()
-        yield json.loads(kept.read_text())
+        exported = _kept(work / f"{variant.label}.json", partial(measure, variant, work))
+        gc.collect()
+        engines = partial(measure_engines, variant.label, work, partial(_say, variant))
+        yield {**exported, "engines": _kept(work / f"{variant.label}.engines.json", engines)}
+
+
+def _kept(place: Path, work: Callable[[], Row]) -> Row:
+    """What was measured before, or is now."""
+    if not place.is_file():
+        write_whole(place, (json.dumps(work(), indent=1) + "\n").encode())
+    found: Row = json.loads(place.read_text())
+    return found
 
 
 @click.command(epilog="Example: python -m deblurrt.profiling.zoo_exports --work exports --only eacd --only eacd-tlsc")

@@ -39,7 +39,8 @@ Built by TensorRT-RTX from the `uint8` files, for no particular GPU (its portabl
 from 128x128 to 1088x1920, made fast for 720x1280, `static` at 720x1280; sizes are of the result, which
 for networks that enlarge is four times the frame. Its builder generates kernels when the engine is
 loaded: that an engine is built does not prove that it runs, and none was run here. `activation` is the
-builder's own figure, at the largest size.
+builder's own figure, at the largest size, `estimate` what `deblurrt build` says before; `fp16` is the share
+of the multiply-accumulates of convolutions that the engine's layers really compute in half precision.
 
 """
 
@@ -88,19 +89,21 @@ def _files(rows: Iterable[Row]) -> str:
 
 
 def _engines(rows: Iterable[Row]) -> str:
-    head = ["network", *(f"{kind}: {what}" for kind in KINDS for what in ("s", "MiB", "activation MiB"))]
-    return _table(head, [[row["network"], *_cells(row)] for row in rows])
+    head = ("network", "engine", "build s", "MiB", "activation MiB", "estimate MiB", "fp16")
+    lines = [[row["network"], kind, *_cells(row["engines"][kind])] for row in rows for kind in KINDS]
+    return _table(head, lines)
 
 
-def _cells(row: Row) -> Iterable[str]:
-    for kind in KINDS:
-        engine = row["engines"][kind]
-        if "error" in engine:
-            yield from ("no", "", "")
-            continue
-        yield f"{engine['seconds']:.1f}"
-        yield f"{engine['bytes'] / MEBIBYTE:.1f}"
-        yield f"{engine['activation_bytes'] / MEBIBYTE:,.0f}"
+def _cells(engine: Row) -> list[str]:
+    if "error" in engine:
+        return ["not built", "", "", "", ""]
+    sizes = [engine["activation_bytes"], engine["estimated_bytes"]]
+    return [
+        f"{engine['seconds']:.1f}",
+        f"{engine['bytes'] / MEBIBYTE:.1f}",
+        *(f"{size / MEBIBYTE:,.0f}" for size in sizes),
+        f"{engine['precision'].get('fp16', 0):.1%}",
+    ]
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
