@@ -34,6 +34,10 @@ PACKAGES: dict[BackendName, tuple[str, ...]] = {
 #: levels that are tried one after the other within a time limit
 LEVELS = (0, 1, 2, 3, 4, 5)
 MEBIBYTE = 1 << 20
+FREE_POOLS = (
+    "local pools of free size may take several times the memory that is estimated, for the builder cannot tell how "
+    "large their parts are; a file of fixed size (--size) does not"
+)
 
 Say = Callable[[str], None]
 
@@ -137,7 +141,10 @@ class _Build:
         """The graph as the builder sees it: with bodies in place, but for operators a plugin takes."""
         onnx = require("onnx", purpose="build an engine")
         model = onnx.load(str(self._file.path))
-        return inline_bodies(model) if uses_plugins(model) else model
+        ours = uses_plugins(model)
+        if "LocalAvgPool" in ours and self._wanted.shapes[0] != self._wanted.shapes[2]:
+            self._say(FREE_POOLS)
+        return inline_bodies(model) if ours else model
 
     def _check_memory(self, estimate: MemoryEstimate) -> None:
         tall, wide = self._wanted.shapes[2]
