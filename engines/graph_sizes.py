@@ -59,6 +59,23 @@ def _has_bodies(model: Any) -> bool:
     return bool(model.functions) or any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
 
 
+def run_order(sizes: GraphSizes) -> list[Any]:
+    """Order nodes as TensorRT-RTX 1.7 runs them: what the last input of one needs first, then the input before it."""
+    makers = {name: index for index, node in enumerate(sizes.nodes) for name in node.output if name}
+    ordered: list[Any] = []
+    seen: set[int] = set()
+    waiting = [(makers[name], False) for name in sizes.outputs if name in makers]
+    while waiting:
+        index, is_ready = waiting.pop()
+        if is_ready:
+            ordered.append(sizes.nodes[index])
+        elif index not in seen:
+            seen.add(index)
+            waiting.append((index, True))
+            waiting += [(makers[name], False) for name in sizes.nodes[index].input if name in makers]
+    return ordered
+
+
 class _Walk:
     """One pass over the nodes; types are ``onnx.TypeProto``, values of small constants are arrays."""
 
@@ -155,7 +172,7 @@ class _Walk:
         for name in node.output:
             if name and (name not in made or not _is_known(made[name])):
                 raise ModelFileError(
-                    f"node {node.name!r} ({node.op_type}): the shape of {name!r} does not follow from that of the frames"
+                    f"node {node.name!r} ({node.op_type}): the size of {name!r} does not follow from that of frames"
                 )
         self._types |= made
 
@@ -177,9 +194,7 @@ def _shape(kind: Any) -> list[int]:
 
 
 def _is_known(kind: Any) -> bool:
-    return kind.tensor_type.HasField("shape") and all(
-        dim.HasField("dim_value") for dim in kind.tensor_type.shape.dim
-    )
+    return kind.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.tensor_type.shape.dim)
 
 
 def _bytes(kind: Any, onnx: Any) -> int:

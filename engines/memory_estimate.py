@@ -1,12 +1,12 @@
 """Memory an engine will need, estimated from the graph before anything is built.
 
-Kernels are formed as the builder fuses nodes, values between kernels get lifetimes, and lifetimes are laid into one
-block of memory in order of time, as the builder does.
+Nodes are joined to kernels as TensorRT-RTX 1.7 joins them, values between kernels get lifetimes, and those are laid
+out as it does. Nothing in here is fitted to one network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ from ..core.artifacts import CONTRACT_KEY, OnnxFile
 from ..core.contract import FrameContract
 from ..core.optional import require
 from .build_config import Size
-from .graph_sizes import GraphSizes, graph_sizes
+from .graph_sizes import GraphSizes, graph_sizes, run_order
+from .memory_layout import Buffer, packed_bytes, shared_bytes
 
 #: what TensorRT-RTX 1.7 sets aside for a convolution at work, of whatever size, bytes
 WORKSPACE_BYTES = 8_192_000
+#: how much more memory the builder spends on branches side by side; 1.55 was seen to be spent, 2.3 not
+MOST_FOR_BRANCHES = 1.6
 #: how many of the largest values are named
 NAMED_VALUES = 10
 
 #: the same memory under another shape
-VIEWS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
+VIEWS = frozenset({"Squeeze", "Unsqueeze", "Flatten", "Identity", "Dropout"})
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 #: kernels that take whole values and give whole values
 CLOSED = frozenset(
@@ -34,10 +37,10 @@ CLOSED = frozenset(
         "Softmax", "TopK",
     }
 )  # fmt: skip
-#: nodes that read their input at other places than they write; no convolution ends with them
+#: nodes that read elsewhere than they write; no convolution ends with them
 MOVES = frozenset(
     {
-        "Concat", "DepthToSpace", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Resize", "Slice",
+        "Concat", "DepthToSpace", "Expand", "Gather", "GatherElements", "GatherND", "Pad", "Reshape", "Resize", "Slice",
         "SpaceToDepth", "Split", "Tile", "Transpose", "Upsample",
     }
 )  # fmt: skip
@@ -50,7 +53,7 @@ class LargeValue:
     Attributes:
         name: Of the value.
         node: Name of the node that gives it, or its operator where it has none.
-        bytes: Its memory; of several that are joined, of all.
+        bytes: Its memory; of a concatenation that of all its parts.
     """
 
     name: str
@@ -63,7 +66,7 @@ class MemoryEstimate:
     """What an engine will need.
 
     Attributes:
-        activation_bytes: For values between kernels and for the work of one, bytes; frames and pictures are outside.
+        activation_bytes: For values between kernels and for their work, bytes; frames and pictures are outside.
         weight_bytes: For constants, bytes.
         largest: Values that take most, the largest first.
     """
@@ -75,10 +78,10 @@ class MemoryEstimate:
 
 @dataclass(slots=True)
 class _Kernel:
-    """Nodes that become one kernel: ``convolution``, ``pointwise`` or ``closed``, which nothing is fused with."""
+    """Nodes that become one kernel: ``convolution``, ``pointwise`` or ``closed``, which nothing is joined to."""
 
     kind: str
-    is_resize: bool = False
+    operators: list[str]
 
 
 @dataclass(slots=True)
@@ -90,22 +93,15 @@ class _Step:
     outputs: Sequence[str]
 
 
-@dataclass(slots=True)
-class _Buffer:
-    """Memory of a value from the kernel that gives it to the last that reads it."""
-
-    name: str
-    bytes: int
-    born: int
-    dead: int
-
-
 def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
     """Estimate the memory of an engine at one size of frames; for an engine of any size its largest counts.
 
+    A builder of any size reserves more where it can only bound a size, as in windows that are cut to small frames
+    (``LocalAvgPool``): there the figure holds when the smallest frames are not smaller than the window.
+
     Args:
         onnx_file: A file, or ``onnx.ModelProto``; its first input takes frames.
-        size: Height and width of frames, pixels.
+        size: Height and width of frames, pixels; a file of fixed size keeps its own.
 
     Raises:
         ModelFileError: A size cannot be worked out; names the node.
@@ -113,13 +109,13 @@ def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
     """
     onnx = require("onnx", purpose="estimate memory")
     folder: Path | None = None
-    model = onnx_file
+    model: Any = onnx_file
     if isinstance(onnx_file, OnnxFile):
         folder = onnx_file.path.parent
         model = onnx.load(str(onnx_file.path), load_external_data=False)
-    sizes = graph_sizes(model, {model.graph.input[0].name: _input_shape(model, size)}, folder)
-    is_dynamic = any(not dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim)
-    return _Plan(sizes, is_dynamic).estimate()
+    taken = model.graph.input[0]
+    is_free = any(not dim.dim_value for dim in taken.type.tensor_type.shape.dim)
+    return _Plan(graph_sizes(model, {taken.name: _input_shape(model, size)}, folder)).estimate(is_free)
 
 
 def _input_shape(model: Any, size: Size) -> list[int]:
@@ -138,50 +134,46 @@ def _input_shape(model: Any, size: Size) -> list[int]:
 class _Plan:
     """Kernels and lifetimes of a graph; a kernel's number is its time."""
 
-    def __init__(self, sizes: GraphSizes, is_dynamic: bool) -> None:
-        self._sizes, self._is_dynamic = sizes, is_dynamic
+    def __init__(self, sizes: GraphSizes) -> None:
+        self._sizes = sizes
         self._kernels: list[_Kernel] = []
+        self._steps: list[_Step] = []
         #: value -> what it is a view of
         self._roots: dict[str, str] = {}
         #: value -> kernel that gives it; frames come from none
         self._makers: dict[str, int] = dict.fromkeys(sizes.inputs, -1)
         self._readers: dict[str, set[int]] = {}
-        self._steps: list[_Step] = []
-        self._taken_whole: set[str] = set()
         #: value -> concatenation it is written into
         self._wholes: dict[str, str] = {}
+        self._taken_whole: set[str] = set()
+        self._copies = False
 
-    def estimate(self) -> MemoryEstimate:
+    def estimate(self, is_free: bool) -> MemoryEstimate:
         """Form the kernels, and lay their values into memory."""
-        self._form()
+        for node in run_order(self._sizes):
+            self._visit(node)
         self._sink()
-        buffers = self._buffers()
-        work = [
-            _Buffer("", WORKSPACE_BYTES, time, time)
-            for time, kernel in enumerate(self._kernels)
-            if kernel.kind == "convolution"
-        ]
-        entries = [*buffers, *work]
-        return MemoryEstimate(
-            _shared(entries[::-1]) if self._is_dynamic else min(_shared(entries), _laid_out(entries)),
-            sum(self._sizes.weights.values()), _largest(buffers, self._sizes.nodes)
-        )
+        one_by_one = [(1 << kernel) - 1 for kernel in range(len(self._kernels))]
+        buffers = self._buffers(one_by_one)
+        activation = shared_bytes(buffers)
+        if not is_free:
+            activation = min(activation, packed_bytes(buffers))
+        if self._may_branch(is_free):
+            aside = shared_bytes(self._buffers(self._needed()))
+            activation = aside if aside <= MOST_FOR_BRANCHES * activation else activation
+        weights = sum(self._sizes.weights.values())
+        return MemoryEstimate(activation, weights, _largest(buffers, self._sizes.nodes))
 
-    def _form(self) -> None:
-        for node in _in_order(self._sizes):
-            inputs = [self._root(name) for name in node.input if name in self._sizes.sizes]
-            if node.op_type in VIEWS:
-                self._roots[node.output[0]] = inputs[0]
-            elif node.op_type == "Concat" and self._is_joint(inputs):
-                self._join(node.output[0], inputs)
-            else:
-                self._run(node, inputs)
-    def _root(self, name: str) -> str:
-        return self._roots.get(name, name)
-
-    def _run(self, node: Any, inputs: Sequence[str]) -> None:
-        kernel = self._kernel_of(node, inputs)
-        self._place(_Step(kernel, inputs, [name for name in node.output if name]))
+    def _visit(self, node: Any) -> None:
+        inputs = [self._roots.get(name, name) for name in node.input if name in self._sizes.sizes]
+        if node.op_type in VIEWS:
+            self._roots[node.output[0]] = inputs[0]
+        elif node.op_type == "Concat" and self._is_joint(inputs):
+            self._join(node.output[0], inputs)
+        else:
+            kernel = self._kernel_of(node, inputs)
+            self._kernels[kernel].operators.append(node.op_type)
+            self._place(_Step(kernel, inputs, [name for name in node.output if name]))
 
     def _place(self, step: _Step) -> None:
         self._steps.append(step)
@@ -199,56 +191,84 @@ class _Plan:
             return self._begin("pointwise")
         last = max((self._makers[name] for name in inputs), default=-1)
         open_kinds = ("pointwise",) if node.op_type in MOVES else ("pointwise", "convolution")
-        if last < 0 or self._kernels[last].kind not in open_kinds:
-            last = self._begin("pointwise")
-        self._kernels[last].is_resize |= node.op_type == "Resize"
-        return last
+        return last if last >= 0 and self._kernels[last].kind in open_kinds else self._begin("pointwise")
 
     def _begin(self, kind: str) -> int:
-        self._kernels.append(_Kernel(kind))
+        self._kernels.append(_Kernel(kind, []))
         return len(self._kernels) - 1
 
     def _is_joint(self, inputs: Sequence[str]) -> bool:
-        """Whether kernels write the parts of a concatenation to their places; a resize is fused with it instead."""
-        return not any(self._makers[name] >= 0 and self._kernels[self._makers[name]].is_resize for name in inputs)
+        """Whether kernels write the parts of a concatenation to their places; a resize is joined with it instead."""
+        makers = {self._makers[name] for name in inputs} - {-1}
+        return not any("Resize" in self._kernels[maker].operators for maker in makers)
 
     def _join(self, whole: str, parts: Sequence[str]) -> None:
-        kernel = self._begin("closed")
-        self._place(_Step(kernel, parts, [whole]))
+        self._place(_Step(self._begin("closed"), parts, [whole]))
         for part in parts:
-            # a value has one place: frames are outside, and what lies in another concatenation is copied
-            if part not in self._sizes.inputs and part not in self._wholes and part != whole:
-                self._wholes[part] = whole
+            # a value has one place: what lies in another concatenation is copied
+            self._copies |= part in self._wholes
+            if part not in self._sizes.inputs:
+                self._wholes.setdefault(part, whole)
 
     def _sink(self) -> None:
         """Move nodes whose results only one later kernel reads into that kernel."""
-        readers: dict[str, set[int]] = {}
         for step in reversed(self._steps):
-            later = set().union(*(readers.get(name, set()) for name in step.outputs))
-            is_free = self._is_pointwise(step.kernel) and self._taken_whole.isdisjoint(step.outputs)
-            if is_free and len(later) == 1 and self._is_pointwise(*later):
+            later = set().union(*(self._readers.get(name, set()) for name in step.outputs))
+            is_whole = not self._taken_whole.isdisjoint(step.outputs)
+            if not is_whole and len(later) == 1 and self._are_pointwise({step.kernel, *later}):
                 (step.kernel,) = later
             for name in step.inputs:
-                readers.setdefault(name, set()).add(step.kernel)
-        self._readers = readers
+                self._readers.setdefault(name, set()).add(step.kernel)
         for step in self._steps:
             self._makers.update(dict.fromkeys(step.outputs, step.kernel))
 
-    def _is_pointwise(self, kernel: int) -> bool:
-        return self._kernels[kernel].kind == "pointwise"
+    def _are_pointwise(self, kernels: Iterable[int]) -> bool:
+        return all(self._kernels[kernel].kind == "pointwise" for kernel in kernels)
 
-    def _buffers(self) -> list[_Buffer]:
-        """Values that lie between kernels, those of one concatenation as one."""
-        outside = {*self._sizes.inputs, *(self._root(name) for name in self._sizes.outputs)}
-        found: dict[str, _Buffer] = {}
+    def _may_branch(self, is_free: bool) -> bool:
+        """Whether branches may run side by side; seen not to where a kernel is one of the library.
+
+        Those are copies to a concatenation, and transposed convolutions that no arithmetic is joined to.
+        """
+        transposed = [kernel for kernel in self._kernels if "ConvTranspose" in kernel.operators]
+        return not self._copies and not any(is_free or len(kernel.operators) == 1 for kernel in transposed)
+
+    def _needed(self) -> list[int]:
+        """Per kernel those whose results it needs, at first or second hand, a bit for each."""
+        count = len(self._kernels)
+        needs: list[set[int]] = [set() for _ in range(count)]
+        for step in self._steps:
+            needs[step.kernel].update({self._makers[name] for name in step.inputs} - {-1, step.kernel})
+        found = [0] * count
+        for kernel in range(count):
+            for needed in needs[kernel]:
+                found[kernel] |= found[needed] | 1 << needed
+        return found
+
+    def _buffers(self, done: Sequence[int]) -> list[Buffer]:
+        """Values that lie between kernels, those of one concatenation as one, and what convolutions work in.
+
+        Args:
+            done: Per kernel those that are over when it begins, a bit for each.
+        """
+        outside = {*self._sizes.inputs, *(self._roots.get(name, name) for name in self._sizes.outputs)}
+        makers: dict[str, set[int]] = {}
+        users: dict[str, set[int]] = {}
         for name, maker in self._makers.items():
-            times = self._readers.get(name, set()) - {maker}
-            if name in outside or not times:
-                continue
-            whole = self._whole(name)
-            buffer = found.setdefault(whole, _Buffer(whole, self._sizes.sizes[whole], maker, maker))
-            buffer.born, buffer.dead = min(buffer.born, maker), max(buffer.dead, *times)
-        return list(found.values())
+            readers = self._readers.get(name, set()) - {maker}
+            if name not in outside and readers:
+                whole = self._whole(name)
+                makers.setdefault(whole, set()).add(maker)
+                users.setdefault(whole, set()).update(readers, {maker})
+        work = [
+            Buffer("", WORKSPACE_BYTES, time, time, 1 << time, done[time])
+            for time, kernel in enumerate(self._kernels)
+            if kernel.kind == "convolution"
+        ]
+        return work + [
+            Buffer(name, self._sizes.sizes[name], min(used), max(used), _bits(used), _common(makers[name], done))
+            for name, used in users.items()
+        ]
 
     def _whole(self, name: str) -> str:
         while name in self._wholes:
@@ -256,67 +276,20 @@ class _Plan:
         return name
 
 
-def _in_order(sizes: GraphSizes) -> list[Any]:
-    """Nodes as the builder runs them: what the last input of a node needs comes first, then the input before it."""
-    makers = {name: index for index, node in enumerate(sizes.nodes) for name in node.output if name}
-    ordered: list[Any] = []
-    seen: set[int] = set()
-    waiting = [(makers[name], False) for name in sizes.outputs if name in makers]
-    while waiting:
-        index, is_ready = waiting.pop()
-        if is_ready:
-            ordered.append(sizes.nodes[index])
-        elif index not in seen:
-            seen.add(index)
-            waiting.append((index, True))
-            waiting += [(makers[name], False) for name in sizes.nodes[index].input if name in makers]
-    return ordered
+def _bits(kernels: Iterable[int]) -> int:
+    return sum(1 << kernel for kernel in kernels)
 
 
-def _largest(buffers: Iterable[_Buffer], nodes: Iterable[Any]) -> tuple[LargeValue, ...]:
+def _common(makers: Iterable[int], done: Sequence[int]) -> int:
+    """What is over before the first of several kernels, in whichever order they run."""
+    common = -1
+    for maker in makers:
+        common &= done[maker]
+    return common
+
+
+def _largest(buffers: Iterable[Buffer], nodes: Iterable[Any]) -> tuple[LargeValue, ...]:
     givers = {name: node.name or node.op_type for node in nodes for name in node.output}
-    ordered = sorted(buffers, key=lambda buffer: -buffer.bytes)[:NAMED_VALUES]
+    values = [buffer for buffer in buffers if buffer.name]
+    ordered = sorted(values, key=lambda buffer: -buffer.bytes)[:NAMED_VALUES]
     return tuple(LargeValue(buffer.name, givers[buffer.name], buffer.bytes) for buffer in ordered)
-
-
-def _laid_out(buffers: Iterable[_Buffer]) -> int:
-    """Lay buffers into one block in order of time, as for a fixed size; gives the size of the block.
-
-    Each takes the smallest gap it fits, and the block grows only where none does.
-    """
-    living: list[tuple[int, int, _Buffer]] = []
-    top = 0
-    for buffer in sorted(buffers, key=lambda entry: entry.born):
-        living = [entry for entry in living if entry[2].dead >= buffer.born]
-        gaps = [gap for gap in _gaps(living, top) if gap[1] - gap[0] >= buffer.bytes]
-        last = max((end for _, end, _ in living), default=0)
-        start = min(gaps, key=lambda gap: gap[1] - gap[0])[0] if gaps else last
-        living.append((start, start + buffer.bytes, buffer))
-        top = max(top, start + buffer.bytes)
-    return top
-
-
-def _gaps(living: Iterable[tuple[int, int, _Buffer]], top: int) -> Iterator[tuple[int, int]]:
-    start = 0
-    for begin, end, _ in sorted(living, key=lambda entry: entry[0]):
-        if begin > start:
-            yield start, begin
-        start = max(start, end)
-    if top > start:
-        yield start, top
-
-
-def _shared(buffers: Iterable[_Buffer]) -> int:
-    """Share places among buffers that never live at once, as for free sizes, where no place can be split.
-
-    Largest first, of equals the latest, each to the first place that is free; gives the sum of the places.
-    """
-    places: list[list[_Buffer]] = []
-    for buffer in sorted(buffers, key=lambda entry: (-entry.bytes, -entry.born)):
-        for place in places:
-            if all(other.dead < buffer.born or buffer.dead < other.born for other in place):
-                place.append(buffer)
-                break
-        else:
-            places.append([buffer])
-    return sum(place[0].bytes for place in places)
