@@ -20,8 +20,8 @@ from .memory_layout import Buffer, packed_bytes, shared_bytes
 
 #: what TensorRT-RTX 1.7 sets aside for a convolution at work, of whatever size, bytes
 WORKSPACE_BYTES = 8_192_000
-#: how much more memory the builder spends on branches side by side; 1.55 was seen to be spent, 2.3 not
-MOST_FOR_BRANCHES = 1.6
+#: with more kernels the figures were as if all ran one by one, even where a few branches did run side by side
+MOST_BRANCHING_KERNELS = 200
 #: how many of the largest values are named
 NAMED_VALUES = 10
 
@@ -154,13 +154,10 @@ class _Plan:
             self._visit(node)
         self._sink()
         one_by_one = [(1 << kernel) - 1 for kernel in range(len(self._kernels))]
-        buffers = self._buffers(one_by_one)
+        buffers = self._buffers(self._needed() if self._may_branch(is_free) else one_by_one)
         activation = shared_bytes(buffers)
-        if not is_free:
+        if not is_free and not self._may_branch(is_free):
             activation = min(activation, packed_bytes(buffers))
-        if self._may_branch(is_free):
-            aside = shared_bytes(self._buffers(self._needed()))
-            activation = aside if aside <= MOST_FOR_BRANCHES * activation else activation
         weights = sum(self._sizes.weights.values())
         return MemoryEstimate(activation, weights, _largest(buffers, self._sizes.nodes))
 
@@ -231,7 +228,8 @@ class _Plan:
         Those are copies to a concatenation, and transposed convolutions that no arithmetic is joined to.
         """
         transposed = [kernel for kernel in self._kernels if "ConvTranspose" in kernel.operators]
-        return not self._copies and not any(is_free or len(kernel.operators) == 1 for kernel in transposed)
+        is_small = len(self._kernels) <= MOST_BRANCHING_KERNELS
+        return is_small and not self._copies and not any(is_free or len(kernel.operators) == 1 for kernel in transposed)
 
     def _needed(self) -> list[int]:
         """Per kernel those whose results it needs, at first or second hand, a bit for each."""
