@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import CONTRACT_KEY, OnnxFile
-from ..core.contract import FrameContract
+from ..core.artifacts import OnnxFile
 from ..core.optional import require
 from .build_config import Size
-from .graph_sizes import GraphSizes, graph_sizes, run_order
+from .graph_sizes import GraphSizes, run_order
 from .memory_layout import Buffer, packed_bytes, shared_bytes
 
 #: what TensorRT-RTX 1.7 sets aside for a convolution at work, of whatever size, bytes
@@ -78,7 +77,7 @@ class MemoryEstimate:
 
 @dataclass(slots=True)
 class _Kernel:
-    """Nodes that become one kernel: ``convolution``, ``pointwise`` or ``closed``, which nothing is joined to."""
+    """Nodes that become one kernel: ``convolution``, ``pointwise``, ``reduction``, or ``closed``."""
 
     kind: str
     operators: list[str]
@@ -91,6 +90,7 @@ class _Step:
     kernel: int
     inputs: Sequence[str]
     outputs: Sequence[str]
+    is_cast: bool = False
 
 
 def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
@@ -116,19 +116,6 @@ def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
     taken = model.graph.input[0]
     is_free = any(not dim.dim_value for dim in taken.type.tensor_type.shape.dim)
     return _Plan(graph_sizes(model, {taken.name: _input_shape(model, size)}, folder)).estimate(is_free)
-
-
-def _input_shape(model: Any, size: Size) -> list[int]:
-    """Shape of one frame as the input takes it; what the file fixes stays."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    text = next((entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY), None)
-    contract = FrameContract.from_json(text) if text is not None else FrameContract(io="float")
-    shape = [dim.dim_value or 1 for dim in dims]
-    first = len(shape) - 3 if contract.io == "uint8" else len(shape) - 2
-    multiple = 1 if contract.io == "uint8" else contract.multiple
-    for axis, side in enumerate(size, first):
-        shape[axis] = dims[axis].dim_value or -(-side // multiple) * multiple
-    return shape
 
 
 class _Plan:
@@ -170,7 +157,7 @@ class _Plan:
         else:
             kernel = self._kernel_of(node, inputs)
             self._kernels[kernel].operators.append(node.op_type)
-            self._place(_Step(kernel, inputs, [name for name in node.output if name]))
+            self._place(_Step(kernel, inputs, [name for name in node.output if name], node.op_type == "Cast"))
 
     def _place(self, step: _Step) -> None:
         self._steps.append(step)
@@ -181,7 +168,7 @@ class _Plan:
         if node.op_type in CONVOLUTIONS:
             return self._begin("convolution")
         if node.op_type in CLOSED:
-            return self._begin("closed")
+            return self._begin("reduction" if node.op_type.startswith("Reduce") else "closed")
         if node.op_type == "GridSample":
             # it samples values as they are made, but takes its grid whole
             self._taken_whole.add(inputs[-1])
@@ -212,15 +199,17 @@ class _Plan:
         for step in reversed(self._steps):
             later = set().union(*(self._readers.get(name, set()) for name in step.outputs))
             is_whole = not self._taken_whole.isdisjoint(step.outputs)
-            if not is_whole and len(later) == 1 and self._are_pointwise({step.kernel, *later}):
+            if not is_whole and len(later) == 1 and self._may_move(step, *later):
                 (step.kernel,) = later
             for name in step.inputs:
                 self._readers.setdefault(name, set()).add(step.kernel)
         for step in self._steps:
             self._makers.update(dict.fromkeys(step.outputs, step.kernel))
 
-    def _are_pointwise(self, kernels: Iterable[int]) -> bool:
-        return all(self._kernels[kernel].kind == "pointwise" for kernel in kernels)
+    def _may_move(self, step: _Step, kernel: int) -> bool:
+        """Arithmetic moves to arithmetic; casts also from a convolution, and to the start of a reduction."""
+        kinds = (self._kernels[step.kernel].kind, self._kernels[kernel].kind)
+        return kinds == ("pointwise", "pointwise") or (step.is_cast and kinds[1] in ("pointwise", "reduction"))
 
     def _may_branch(self, is_free: bool) -> bool:
         """Whether branches may run side by side; seen not to where a kernel is one of the library.
