@@ -22,9 +22,9 @@ from ..plugins.onnx_ops import inline_bodies, uses_plugins
 from .build_config import MODULES, BackendName, BuildConfig
 from .build_process import BuiltPlan, OnEvent, StoppedError, build_plan, profile_of, sizes_of
 from .engine_cache import PLAN, EngineCache, file_sha256, place_beside
+from .graph_sizes import sizes_at
 from .memory_estimate import MemoryEstimate, estimate_memory
 from .precision_label import PrecisionLabel, convolutions, label
-from .value_shapes import value_shapes
 
 #: packages that bring each builder; asking them is quicker than importing it
 PACKAGES: dict[BackendName, tuple[str, ...]] = {
@@ -122,7 +122,7 @@ class _Build:
         self._check_memory(estimate)
         with self._cache.building() as folder:
             built = self._build(folder / PLAN)
-            found = label(built.log.layers, convolutions(model, value_shapes(model, size)))
+            found = label(built.log.layers, convolutions(model, sizes_at(model, size).shapes))
             if not self._config.allow_mixed:
                 found.check()
             manifest = replace(

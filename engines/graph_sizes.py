@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.artifacts import CONTRACT_KEY
+from ..core.contract import FrameContract
 from ..core.errors import ModelFileError
 from ..core.optional import require
 from ..plugins.onnx_ops import inline_bodies
@@ -29,6 +31,7 @@ class GraphSizes:
         nodes: In order, bodies of our operators and of local functions in place; those that depend on frames.
         sizes: Memory of every value that depends on frames, bytes.
         weights: Memory of every constant that those nodes take, bytes.
+        shapes: Of every value and constant.
         inputs: Names of the graph's inputs.
         outputs: Names of its results.
     """
@@ -36,6 +39,7 @@ class GraphSizes:
     nodes: list[Any] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 
@@ -53,6 +57,34 @@ def graph_sizes(model: Any, shapes: Mapping[str, Sequence[int]], folder: Path | 
         MissingExtraError: onnx is not installed.
     """
     return _Walk(inline_bodies(model) if _has_bodies(model) else model, shapes, folder).run()
+
+
+def sizes_at(model: Any, size: tuple[int, int], folder: Path | None = None) -> GraphSizes:
+    """Work out the size of every value for one frame.
+
+    Args:
+        model: ``onnx.ModelProto``; its first input takes frames.
+        size: Height and width of frames, pixels.
+        folder: Where weights beside the file lie; None: they are inside.
+
+    Raises:
+        ModelFileError: A size cannot be worked out; names the node.
+        MissingExtraError: onnx is not installed.
+    """
+    return graph_sizes(model, {model.graph.input[0].name: _input_shape(model, size)}, folder)
+
+
+def _input_shape(model: Any, size: tuple[int, int]) -> list[int]:
+    """Shape of one frame as the input takes it; what the file fixes stays."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    text = next((entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY), None)
+    contract = FrameContract.from_json(text) if text is not None else FrameContract(io="float")
+    shape = [dim.dim_value or 1 for dim in dims]
+    first = len(shape) - 3 if contract.io == "uint8" else len(shape) - 2
+    multiple = 1 if contract.io == "uint8" else contract.multiple
+    for axis, side in enumerate(size, first):
+        shape[axis] = dims[axis].dim_value or -(-side // multiple) * multiple
+    return shape
 
 
 def _has_bodies(model: Any) -> bool:
@@ -97,6 +129,7 @@ class _Walk:
         for node in self._graph.node:
             self._visit(node)
         self._found.outputs = tuple(value.name for value in self._graph.output)
+        self._found.shapes = {name: tuple(_shape(kind)) for name, kind in self._types.items()}
         return self._found
 
     def _take_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:

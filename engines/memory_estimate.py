@@ -14,7 +14,7 @@ from typing import Any
 from ..core.artifacts import OnnxFile
 from ..core.optional import require
 from .build_config import Size
-from .graph_sizes import GraphSizes, run_order
+from .graph_sizes import GraphSizes, run_order, sizes_at
 from .memory_layout import Buffer, packed_bytes, shared_bytes
 
 #: what TensorRT-RTX 1.7 sets aside for a convolution at work, of whatever size, bytes
@@ -115,7 +115,7 @@ def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
         model = onnx.load(str(onnx_file.path), load_external_data=False)
     taken = model.graph.input[0]
     is_free = any(not dim.dim_value for dim in taken.type.tensor_type.shape.dim)
-    return _Plan(graph_sizes(model, {taken.name: _input_shape(model, size)}, folder)).estimate(is_free)
+    return _Plan(sizes_at(model, size, folder)).estimate(is_free)
 
 
 class _Plan:

@@ -10,9 +10,9 @@ from ..core.artifacts import OnnxFile, open_onnx, write_onnx
 from ..core.errors import DeblurrtError
 from ..engines.build_config import BuildConfig, Shapes, Size
 from ..engines.build_process import build_plan, sizes_of
+from ..engines.graph_sizes import sizes_at
 from ..engines.memory_estimate import estimate_memory
 from ..engines.precision_label import convolutions, label
-from ..engines.value_shapes import value_shapes
 from ..export.export_config import ExportConfig, Precision
 from ..export.onnx_conversion import OnnxConversion, load_whole
 from ..export.parity import sample_windows
@@ -81,7 +81,7 @@ def _facts(file: OnnxFile, config: BuildConfig, folder: Path) -> Facts:
         "bytes": plan.stat().st_size,
         "activation_bytes": built.log.activation_bytes,
         "estimated_bytes": estimate_memory(model, most).activation_bytes,
-        "precision": dict(label(built.log.layers, convolutions(model, value_shapes(model, best))).shares),
+        "precision": dict(label(built.log.layers, convolutions(model, sizes_at(model, best).shapes)).shares),
         "layers": len(built.log.layers),
         "version": built.version,
     }
