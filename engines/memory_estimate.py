@@ -19,7 +19,7 @@ from .memory_layout import Buffer, packed_bytes, shared_bytes
 
 #: what TensorRT-RTX 1.7 sets aside for a convolution at work, of whatever size, bytes
 WORKSPACE_BYTES = 8_192_000
-#: with more kernels the figures were as if all ran one by one, even where a few branches did run side by side
+#: networks of more kernels were seen to take memory as if all ran one by one; long rows of small forks were not
 MOST_BRANCHING_KERNELS = 200
 #: how many of the largest values are named
 NAMED_VALUES = 10
@@ -212,9 +212,9 @@ class _Plan:
         return kinds == ("pointwise", "pointwise") or (step.is_cast and kinds[1] in ("pointwise", "reduction"))
 
     def _may_branch(self, is_free: bool) -> bool:
-        """Whether branches may run side by side; seen not to where a kernel is one of the library.
+        """Whether branches are taken to run side by side, which the builder decides by what it does not tell.
 
-        Those are copies to a concatenation, and transposed convolutions that no arithmetic is joined to.
+        Bare transposed convolutions were seen to prevent it; copies to a concatenation mostly went without it.
         """
         transposed = [kernel for kernel in self._kernels if "ConvTranspose" in kernel.operators]
         is_small = len(self._kernels) <= MOST_BRANCHING_KERNELS
