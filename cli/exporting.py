@@ -74,9 +74,10 @@ def export_work(
 def _network_work(source: ExportSource, config: ExportConfig, on_stage: Callable[[str], None]) -> OnnxExport:
     require("torch", purpose=f"export the network {source.model}")
     from ..export.onnx_export import OnnxExport
+    from ..models.network_facts import contract_of_network
 
     network = with_tlsc(network_of(source.model, source.checkpoint, source.seed), source.tlsc)
-    return OnnxExport(network, config, _windows(source, network.contract.window), on_stage)
+    return OnnxExport(network, config, _windows(source, contract_of_network(network).window), on_stage)
 
 
 def _windows(source: ExportSource, frames: int) -> list[Window] | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.artifacts import open_onnx
-from ..core.contract import FrameContract
 from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
 from ..models.checkpoints import load_checkpoint, model_from_checkpoint
@@ -21,6 +18,7 @@ from ..runtime.ensemble import ensemble_backend
 from ..runtime.session import Session, SessionConfig, open_session
 from ..runtime.shipped_models import ALIASES, SHIPPED, find_model
 from ..runtime.tiling import tiled_backend
+from .users_network import users_network
 
 if TYPE_CHECKING:
     from ..models.network import DeblurNetwork
@@ -100,6 +98,7 @@ def _open_file(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str
 
 def _open_network(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str | None]:
     require("torch", purpose=f"run the network {choice.model}")
+    from ..models.network_facts import facts_of
     from ..models.torch_backend import session_from_network
 
     if config.backend != "auto":
@@ -107,7 +106,7 @@ def _open_network(choice: ModelChoice, config: SessionConfig) -> tuple[Session, 
     network = with_tlsc(network_of(choice.model, choice.checkpoint), choice.tlsc)
     session = session_from_network(network, choice.model, config.options)
     session = Session(tiled_backend(session.backend, session.contract, config.tile), session.contract, session.model)
-    return session, network.weights or None
+    return session, facts_of(network).weights or None
 
 
 def with_tlsc(network: DeblurNetwork, tlsc: str | None) -> DeblurNetwork:
@@ -133,31 +132,9 @@ def network_of(model: str, checkpoint: Path | None, seed: int = 0) -> DeblurNetw
     """
     if model in ZOO and checkpoint is not None:
         return model_from_checkpoint(checkpoint, model)
-    network = create_model(model, seed=seed) if model in ZOO else _users_network(model)
+    network = create_model(model, seed=seed) if model in ZOO else users_network(model, seed)
     if checkpoint is not None:
         load_checkpoint(network, checkpoint)
     elif model in ZOO:
         logger.warning("%s has no weights here: random ones are used and scores mean nothing; give --checkpoint", model)
     return network
-
-
-def _users_network(model: str) -> DeblurNetwork:
-    """Call ``package.module:factory``; a module that says nothing of its frames gets the plainest contract."""
-    torch = require("torch", purpose=f"run the network {model}")
-    module, _, attribute = model.partition(":")
-    # as python -m does: a user's module lies in the folder the command is started in
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        network = getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{model} cannot be imported ({error}); expected package.module:factory") from error
-    finally:
-        sys.path.pop(0)
-    if not isinstance(network, torch.nn.Module):
-        raise UsageError(f"{model} gives a {type(network).__name__}, expected a torch.nn.Module")
-    told = {"contract": FrameContract(io="float"), "weights": "", "architecture": "", "options": {}, "tlsc": None}
-    for name, value in told.items():
-        if not hasattr(network, name):
-            setattr(network, name, value)
-    users: DeblurNetwork = network
-    return users

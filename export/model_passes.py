@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..core.errors import UsageError
-
 if TYPE_CHECKING:
     from ..models.network import DeblurNetwork
 
 ModelPass = Callable[["DeblurNetwork"], "DeblurNetwork"]
+
+
+def plain_weights(network: DeblurNetwork) -> DeblurNetwork:
+    """Store the weights that a weight norm computes in each run."""
+    from ..models.network_copies import without_weight_norm
+
+    return without_weight_norm(network)
 
 
 def fold_copies(network: DeblurNetwork) -> DeblurNetwork:
@@ -23,12 +28,9 @@ def fold_copies(network: DeblurNetwork) -> DeblurNetwork:
 
 def fold_norms(network: DeblurNetwork) -> DeblurNetwork:
     """Multiply batch norms into the convolutions before them; one that follows none stays."""
-    from ..models.reparameterise import fold_batch_norm
+    from ..models.reparameterise import fold_fitting_norms
 
-    try:
-        return fold_batch_norm(network)
-    except UsageError:
-        return network
+    return fold_fitting_norms(network)
 
 
 def drop_dead(network: DeblurNetwork) -> DeblurNetwork:
@@ -38,4 +40,4 @@ def drop_dead(network: DeblurNetwork) -> DeblurNetwork:
     return drop_unused(network) if getattr(network, "unused", ()) else network
 
 
-MODEL_PASSES: tuple[ModelPass, ...] = (fold_copies, drop_dead, fold_norms)
+MODEL_PASSES: tuple[ModelPass, ...] = (plain_weights, fold_copies, drop_dead, fold_norms)

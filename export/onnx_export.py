@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import reduce
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..core.artifacts import OnnxFile, write_onnx
-from ..core.errors import QualityError
+from ..core.causes import cause
+from ..core.contract import FrameContract
+from ..core.errors import QualityError, UsageError
 from ..core.optional import require
 from ..core.outputs import check_output
 from ..core.tensors import Array
+from ..models.network_facts import NetworkFacts, facts_of
 from ..plugins.onnx_ops import add_bodies
 from .bisection import first_divergence
 from .deform_calls import basicsr_on_cpu
@@ -44,8 +50,11 @@ class OnnxExport(GraphExport):
         windows: Sequence[Window] | None = None,
         on_stage: Callable[[str], None] = lambda _stage: None,
     ) -> None:
-        super().__init__(network.contract, config, _provenance(network), windows, on_stage)
-        self.network = network.eval()
+        from ..models.network_copies import inference_copy
+
+        facts = facts_of(network)
+        super().__init__(facts.contract, config, _provenance(facts), windows, on_stage)
+        self.network = inference_copy(network)
 
     def run(self) -> Any:
         """Go through all stages.
@@ -63,16 +72,27 @@ class OnnxExport(GraphExport):
         return self.finish(traced)
 
     def _traced(self) -> Any:
+        reference = _torch_run(self.network, self.contract)
+        # before the tracer, whose words for what is wrong here are harder to understand
+        reference(min(self._frames, key=lambda frames: frames.size))
         self._on_stage("tracing")
         network = reduce(lambda model, rewrite: rewrite(model), MODEL_PASSES, self.network)
         model = float_graph(network if self.config.fold else self.network, self.contract)
         add_bodies(model)
         try:
-            self.compare("pytorch->onnx", _torch_run(self.network), onnx_run(model), FP32_GATE)
+            self.compare("pytorch->onnx", reference, onnx_run(model), FP32_GATE)
         except QualityError as error:
-            divergence = first_divergence(network, model, self._frames[0])
-            raise QualityError(f"{error}; {divergence.describe() if divergence else 'no module stands out'}") from error
+            raise QualityError(f"{error}; {_where(network, model, self._frames[0])}") from error
         return model
+
+
+def _where(network: DeblurNetwork, model: Any, frames: Array) -> str:
+    """Name the first module that differs; what stops the search is said and does not hide the verdict."""
+    try:
+        divergence = first_divergence(network, model, frames)
+    except Exception as error:  # of the network's own code, of ONNX Runtime, of the search
+        return f"no bisection: {cause(error)}"
+    return divergence.describe() if divergence else "no module stands out"
 
 
 def onnx_from_model(
@@ -102,24 +122,29 @@ def onnx_from_model(
     return write_onnx(OnnxExport(network, config, windows).run(), path, force)
 
 
-def _torch_run(network: DeblurNetwork) -> Run:
+def _torch_run(network: DeblurNetwork, contract: FrameContract) -> Run:
     torch = require("torch", purpose="export a network")
+    from ..models.torch_runs import run_network
 
     def run(frames: Array) -> Array:
-        with torch.inference_mode():
-            restored: Array = network(torch.from_numpy(frames)).numpy()
-        return restored
+        # a copy: the network may write into its input
+        restored = run_network(network, torch.from_numpy(frames.copy()), contract)
+        if restored.dtype != torch.float32:
+            kind = str(restored.dtype).removeprefix("torch.")
+            raise UsageError(f"{type(network).__name__} gives {kind}, expected float32; return restored.float()")
+        return np.array(restored.numpy())
 
     return run
 
 
-def _provenance(network: DeblurNetwork) -> dict[str, Any]:
-    is_hash = len(network.weights) == 64
-    told: dict[str, Any] = {"weights_sha256" if is_hash else "weights": network.weights or "unknown"}
-    told |= {"model": network.architecture or type(network).__name__, "deblurrt": version("deblurrt")}
-    if getattr(network, "options", None):
-        told["options"] = network.options
-    tlsc = getattr(network, "tlsc", None)
-    if tlsc is not None:
-        told["tlsc"] = {"train_size": tlsc.train_size, "base_size": tlsc.base_size, "fast": tlsc.fast}
+def _provenance(facts: NetworkFacts) -> dict[str, Any]:
+    is_hash = len(facts.weights) == 64
+    told: dict[str, Any] = {"weights_sha256" if is_hash else "weights": facts.weights or "unknown"}
+    told |= {"model": facts.name, "deblurrt": version("deblurrt")}
+    if facts.seed is not None and not is_hash:
+        told["factory_seed"] = facts.seed
+    if facts.options:
+        told["options"] = facts.options
+    if facts.tlsc is not None:
+        told["tlsc"] = asdict(facts.tlsc)
     return told

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..core.causes import cause
 from ..core.contract import FrameContract
 from ..core.errors import UsageError
 from ..core.optional import require
@@ -48,7 +48,10 @@ def float_graph(network: nn.Module, contract: FrameContract) -> Any:
     """
     torch = require("torch", purpose="export a network")
     require("onnxscript", purpose="export a network")
-    traced = copy.deepcopy(network).eval()
+    from ..models.network_copies import without_weight_norm
+    from ..models.torch_runs import multiple_hint
+
+    traced = without_weight_norm(network)
     tall, wide = (_trace_px(count, contract) for count in TRACE_MULTIPLES)
     frames = torch.zeros(2, 3 * contract.window, tall, wide)
     try:
@@ -67,7 +70,9 @@ def float_graph(network: nn.Module, contract: FrameContract) -> Any:
             )
             _simplify(program.model)
     except Exception as error:  # the tracer raises whatever the network's own code raises
-        raise UsageError(f"{type(network).__name__} cannot be traced: {_cause(error)}") from error
+        raise UsageError(
+            f"{type(network).__name__} cannot be traced: {cause(error)}{multiple_hint(traced, contract)}"
+        ) from error
     model = program.model_proto
     model.ir_version = IR_VERSION
     model.producer_name = "deblurrt"
@@ -126,29 +131,6 @@ def _quietly() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _cause(error: BaseException) -> str:
-    """The first cause in one line, with the line of the network's code it comes from where that is known."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0] if lines else type(error).__name__
-    place = next((line for line in lines if line.startswith("File ") and "/torch/" not in line), None)
-    if place is None and error.__traceback__ is not None:
-        place = _last_foreign_frame(error)
-    return f"{said[:200]} ({place})" if place else said[:200]
-
-
-def _last_foreign_frame(error: BaseException) -> str | None:
-    """Where outside torch the error was raised."""
-    found, step = None, error.__traceback__
-    while step is not None:
-        code = step.tb_frame.f_code
-        if "/torch/" not in code.co_filename and not code.co_filename.startswith("<"):
-            found = f"{code.co_filename.rpartition('/')[2]}, line {step.tb_lineno}, in {code.co_name}"
-        step = step.tb_next
-    return found
 
 
 def _name_nodes(model: Any) -> None:

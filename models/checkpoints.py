@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
+from .network_facts import facts_of, tell
 from .weight_files import file_sha256, is_keras, read_state
 from .zoo import ZOO, create_model
 
@@ -39,7 +40,7 @@ def load_checkpoint(model: DeblurNetwork, path: str | Path) -> None:
         _check_keys(model, state, path)
         _check_copies(model, state, path)
         model.load_state_dict(state)
-    model.weights = file_sha256(path)
+    tell(model, "weights", file_sha256(path))
     model.eval()
 
 
@@ -161,8 +162,8 @@ def _check_copies(model: DeblurNetwork, state: Mapping[str, Tensor], path: Path)
 
 
 def _name(model: DeblurNetwork) -> str:
-    options = ", ".join(f"{key}={value}" for key, value in getattr(model, "options", {}).items())
-    return f"{model.architecture or type(model).__name__}({options})"
+    facts = facts_of(model)
+    return f"{facts.name}({', '.join(f'{key}={value}' for key, value in facts.options.items())})"
 
 
 def _fitting(found: dict[str, dict[str, Any]], state: Mapping[str, Tensor] | None = None) -> str:

@@ -8,9 +8,11 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..core.errors import UsageError
 from .network import DeblurNetwork
+from .network_copies import inference_copy
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
@@ -24,14 +26,7 @@ def fold_batch_norm(network: DeblurNetwork) -> DeblurNetwork:
         UsageError: A batch norm does not directly follow a convolution in a ``Sequential``, or keeps no
             running statistics.
     """
-    folded = copy.deepcopy(network).eval()
-    for sequence in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
-        # not named_children: it leaves out layers that come twice, and neighbours would look adjacent
-        for place, (layer, norm) in enumerate(pairwise(list(sequence))):
-            if isinstance(layer, CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats:
-                is_transposed = isinstance(layer, nn.ConvTranspose2d)
-                sequence[place] = fuse_conv_bn_eval(layer, norm, transpose=is_transposed)
-                sequence[place + 1] = nn.Identity()
+    folded = fold_fitting_norms(network)
     for path, module in folded.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             why = "follows no convolution in a Sequential" if module.track_running_stats else "keeps no statistics"
@@ -39,9 +34,29 @@ def fold_batch_norm(network: DeblurNetwork) -> DeblurNetwork:
     return folded
 
 
+def fold_fitting_norms(network: DeblurNetwork) -> DeblurNetwork:
+    """Copy a network as ``fold_batch_norm`` does; a batch norm that cannot be folded stays."""
+    folded = inference_copy(network)
+    for sequence in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
+        # not named_children: it leaves out layers that come twice, and neighbours would look adjacent
+        for place, (layer, norm) in enumerate(pairwise(list(sequence))):
+            if not (isinstance(layer, CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d)):
+                continue
+            if norm.track_running_stats and _is_bare(layer) and _is_bare(norm):
+                is_transposed = isinstance(layer, nn.ConvTranspose2d)
+                sequence[place] = fuse_conv_bn_eval(layer, norm, transpose=is_transposed)
+                sequence[place + 1] = nn.Identity()
+    return folded
+
+
+def _is_bare(layer: nn.Module) -> bool:
+    """Whether the layer alone works on its weights and values; folded, a hook would be lost or work twice."""
+    return not (layer._forward_hooks or layer._forward_pre_hooks or is_parametrized(layer))
+
+
 def drop_unused(network: DeblurNetwork) -> DeblurNetwork:
     """Copy a network without the modules its authors' code builds and never uses."""
-    slim = copy.deepcopy(network)
+    slim = inference_copy(network)
     for name in slim.unused:
         delattr(slim, name)
     slim.unused = ()

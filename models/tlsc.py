@@ -7,7 +7,6 @@ and windows of about the crops' size bring them back.
 
 from __future__ import annotations
 
-import copy
 import logging
 from fractions import Fraction
 
@@ -18,6 +17,8 @@ from torch.utils.hooks import RemovableHandle
 from ..core.errors import UsageError
 from .local_pool import FastLocalAvgPool2d, LocalAvgPool2d, global_pools
 from .network import DeblurNetwork
+from .network_copies import inference_copy
+from .network_facts import facts_of, tell
 from .tlsc_config import TlscConfig
 
 logger = logging.getLogger(__name__)
@@ -51,21 +52,23 @@ def apply_tlsc(network: DeblurNetwork, train_size: Size, base_size: Size, *, fas
     """
     config = TlscConfig(_pair(train_size), _pair(base_size), fast)
     _check(network, config)
-    converted = copy.deepcopy(network).eval()
-    scales = converted.pool_scales() or _measured_scales(converted, config.train_size)
+    converted = inference_copy(network)
+    published = converted.pool_scales() if isinstance(converted, DeblurNetwork) else {}
+    scales = published or _measured_scales(converted, config.train_size)
     for path, scale in scales.items():
         parent, _, name = path.rpartition(".")
         setattr(converted.get_submodule(parent), name, _pool(scale, config))
-    converted.tlsc = config
+    tell(converted, "tlsc", config)
     return converted
 
 
 def _check(network: DeblurNetwork, config: TlscConfig) -> None:
-    if network.tlsc is not None:
+    facts = facts_of(network)
+    if facts.tlsc is not None:
         raise UsageError(f"the pools of {_name(network)} are local already; apply TLSC to the network as it was before")
     if not global_pools(network):
         raise UsageError(f"{_name(network)} has no global pool to replace; leave TLSC out")
-    (height, width), multiple = config.train_size, network.contract.multiple
+    (height, width), multiple = config.train_size, facts.contract.multiple
     if height % multiple or width % multiple:
         raise UsageError(f"the training size is {height}x{width}, {_name(network)} takes multiples of {multiple}")
 
@@ -118,4 +121,4 @@ def _pair(size: Size) -> tuple[int, int]:
 
 
 def _name(network: DeblurNetwork) -> str:
-    return network.architecture or type(network).__name__
+    return facts_of(network).name

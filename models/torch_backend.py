@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 
@@ -13,6 +12,8 @@ from ..core.tensors import Array, TensorSpec, check_inputs
 from ..runtime.backend import BackendConfig
 from ..runtime.session import Session
 from .network import DeblurNetwork
+from .network_facts import contract_of_network
+from .torch_runs import run_network
 
 
 class TorchBackend:
@@ -38,6 +39,7 @@ class TorchBackend:
             raise BackendError("PyTorch sees no CUDA device; use --provider cpu")
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        self._contract = contract
         self._device = torch.device(config.provider)
         self._network: torch.nn.Module | None = network.to(self._device).eval()
         axes: tuple[int | str, ...] = ("batch", 3 * contract.window, "height", "width")
@@ -53,15 +55,9 @@ class TorchBackend:
         check_inputs(self.inputs, arrays)
         if self._network is None:
             raise BackendError("the backend is closed")
-        frames = torch.from_numpy(arrays["frames"]).to(self._device)
-        try:
-            with torch.inference_mode():
-                restored: Any = self._network(frames)
-        except (RuntimeError, MemoryError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BackendError(
-                f"the network failed on {list(frames.shape)} ({reason}); out of memory? --ensemble quarters needs less"
-            ) from error
+        # a copy: the network may write into its input
+        frames = torch.from_numpy(arrays["frames"].copy()).to(self._device)
+        restored = run_network(self._network, frames, self._contract)
         return {"restored": restored.float().cpu().numpy()}
 
     def close(self) -> None:
@@ -77,4 +73,5 @@ def session_from_network(network: DeblurNetwork, name: str, config: BackendConfi
         name: For reports.
         config: Threads and device.
     """
-    return Session(TorchBackend(network, network.contract, config or BackendConfig()), network.contract, name)
+    contract = contract_of_network(network)
+    return Session(TorchBackend(network, contract, config or BackendConfig()), contract, name)

@@ -58,6 +58,7 @@ HEAVY = (
 TORCH_FREE_MODELS = {
     "models",
     "models.checkpoints",
+    "models.network_facts",
     "models.student_config",
     "models.tlsc_config",
     "models.weight_files",

@@ -12,7 +12,7 @@ from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import UsageError
 from deblurrt.models import create_model
 from deblurrt.models.network import DeblurNetwork
-from deblurrt.models.reparameterise import drop_unused, fold_batch_norm, mac_count, parameter_count
+from deblurrt.models.reparameterise import drop_unused, fold_batch_norm, fold_fitting_norms, mac_count, parameter_count
 from tests.models.small_zoo import SMALL
 
 #: float32 rounding of the folded weights through up to thirty layers; values are about 1
@@ -148,6 +148,18 @@ def test_batch_norm_behind_a_shared_activation_is_refused() -> None:
     act = nn.ReLU()
     with pytest.raises(UsageError, match=r"body\.3 follows no convolution"):
         fold_batch_norm(Wrapped(act, nn.Conv2d(3, 3, 1), act, nn.BatchNorm2d(3)))
+
+
+def test_batch_norm_that_cannot_be_folded_stays_and_keeps_no_other_from_it() -> None:
+    """Not foldable: behind an activation, behind a hooked layer, behind a parametrised one."""
+    hooked, normed = nn.Conv2d(3, 3, 1), nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 3, 1))
+    hooked.register_forward_hook(lambda _layer, _inputs, output: output * 2)
+    layers: list[nn.Module] = [nn.Conv2d(3, 3, 1), nn.ReLU(), hooked, normed]
+    layers = [made for layer in layers for made in (layer, worked(nn.BatchNorm2d(3)))]
+    network = Wrapped(*layers).eval()
+    folded = fold_fitting_norms(network)
+    torch.testing.assert_close(folded(pictures(network)), network(pictures(network)))
+    assert norms(folded) == 3
 
 
 def test_batch_norm_outside_of_a_sequence_is_refused() -> None:
