@@ -35,8 +35,8 @@ PACKAGES: dict[BackendName, tuple[str, ...]] = {
 LEVELS = (0, 1, 2, 3, 4, 5)
 MEBIBYTE = 1 << 20
 FREE_POOLS = (
-    "local pools of free size may take several times the memory that is estimated, for the builder cannot tell how "
-    "large their parts are; a file of fixed size (--size) does not"
+    "local pools may take many times the memory that is estimated where frames may be smaller than their window, for "
+    "the builder cannot tell how large their parts are: give larger smallest frames (--shapes) or one size (--size)"
 )
 
 Say = Callable[[str], None]
