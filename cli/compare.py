@@ -14,6 +14,7 @@ from rich.table import Table
 from ..core.errors import SourceError, UsageError
 from ..core.outputs import check_output
 from ..core.tensors import Array
+from ..datasets.evaluation import EXACT_DB
 from ..export import polygraphy_files
 from ..export.parity import (
     BYTE_PEAK,
@@ -29,8 +30,8 @@ from ..export.parity import (
 from ..runtime.backend import BACKENDS, BackendConfig
 from ..runtime.session import Session, SessionConfig, prepare
 from .opening import ModelChoice, OpenedModel, is_network, open_model
-from .options import SIZE, json_option, model_options
-from .output import check_json_place, print_table, terminal, write_json
+from .options import SIZE, DecibelType, json_option, model_options
+from .output import check_apart, check_json_place, print_table, terminal, write_json
 
 EXAMPLES = """\b
 Examples:
@@ -39,6 +40,8 @@ Examples:
   deblurrt compare mprnet.onnx mprnet_fp16.onnx --save-inputs frames.json --save-outputs reference.json
   deblurrt compare mine.onnx mine_fp16.onnx --data drive.mp4 --psnr-min 50 --json -"""
 
+#: equal pictures have the most
+DECIBELS = DecibelType(0, EXACT_DB)
 #: frames of --data that are compared
 DATA_FRAMES = 8
 #: height and width of generated pictures; the second is no multiple of anything networks fold by
@@ -54,9 +57,10 @@ SAMPLE_SIZES = ((96, 128), (129, 175), (256, 320))
     help=f"Video, picture or folder of pictures; its first {DATA_FRAMES} frames. Pictures are made if not given.",
 )
 @click.option("--size", type=SIZE, help="Of the pictures that are made; of --data, the middle of each frame.")
-@click.option("--psnr-min", "psnr_min_db", type=float, metavar="DB", help="Exit with 3 where a frame is below.")
+@click.option("--psnr-min", "psnr_min_db", type=DECIBELS, metavar="DB", help="Exit with 3 where a frame is below.")
 @click.option("--save-inputs", type=click.Path(path_type=Path), help="Write B's inputs for polygraphy --load-inputs.")
 @click.option("--save-outputs", type=click.Path(path_type=Path), help="Write A's results for --load-outputs.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the pictures that are made.")
 @model_options
 @click.option(
@@ -75,6 +79,7 @@ def compare_command(
     psnr_min_db: float | None,
     save_inputs: Path | None,
     save_outputs: Path | None,
+    force: bool,
     seed: int,
     checkpoint: Path | None,
     tlsc: str | None,
@@ -89,8 +94,10 @@ def compare_command(
     --save-outputs let Polygraphy repeat the comparison where an engine runs.
     """
     check_json_place(json_place)
-    for place in filter(None, (save_inputs, save_outputs)):
-        check_output(place, force=True)
+    saved = {"--save-inputs": save_inputs, "--save-outputs": save_outputs}
+    check_apart({**saved, "--json": json_place}, {"A": first, "B": second, "--checkpoint": checkpoint, "--data": data})
+    for place in filter(None, saved.values()):
+        check_output(place, force=force)
     names = (first, second)
     if (checkpoint or tlsc) and not any(map(is_network, names)):
         raise UsageError(f"--checkpoint and --tlsc go with networks; {first} and {second} have their weights inside")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..core.artifacts import OnnxFile, weights_place, write_onnx
-from ..core.errors import UsageError
+from ..core.errors import OutputError, UsageError
 from ..core.outputs import check_output, write_whole
 from ..export.export_config import ExportConfig
 from .exporting import ExportSource, export_work, precision_in
 from .options import SIZE, json_option, model_options
-from .output import check_json_place, print_table, terminal, write_json
+from .output import check_apart, check_json_place, print_table, terminal, write_json
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = """\b
 Examples:
@@ -58,7 +61,7 @@ Examples:
 @click.option("--data", type=click.Path(path_type=Path), help="Video, picture or folder to compare and audit on.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights without --checkpoint.")
 @click.option("--external-data", is_flag=True, help="Weights in FILE.data beside the file; always above 2 GB.")
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write how equal each stage is, as JSON.")
 @click.option("--precision-report", type=click.Path(path_type=Path), help="Write which nodes stay fp32, and why.")
 @json_option
@@ -93,17 +96,27 @@ def export_command(
     path = output or Path(f"{_name_of(model)}.onnx")
     for place in (path, weights_place(path)) if external_data else (path,):
         check_output(place, force=force)
-    for place in filter(None, (report, precision_report)):
-        check_output(place, force=True)
-    precision = precision or precision_in(model)
+    reports = {"--report": report, "--precision-report": precision_report}
+    check_apart(
+        {"-o": path, **reports, "--json": json_place}, {"MODEL": model, "--checkpoint": checkpoint, "--data": data}
+    )
+    for place in filter(None, reports.values()):
+        check_output(place, force=force)
+    given = precision_in(model)
+    precision = precision or given
+    if precision_report is not None and (precision == "fp32" or given != "fp32"):
+        why = "every node of the file is fp32" if precision == "fp32" else f"{model} is in {given} already"
+        raise UsageError(f"--precision-report has nothing to write: {why}; leave it out or give --precision fp16")
     config = ExportConfig(size, precision, io, "onnxruntime" if target == "ort" else target, strict)
     started = time.perf_counter()
     with terminal().status("exporting") as status:
         work = export_work(ExportSource(model, checkpoint, tlsc, seed, data), config, status.update)
         try:
             written = write_onnx(work.run(), path, force, external_data=external_data)
-        finally:
-            _write_reports(work, report, precision_report)
+        except BaseException:
+            _write_what_is_known(work, report, precision_report)
+            raise
+    _write_reports(work, report, precision_report)
     seconds = time.perf_counter() - started
     result = {"file": str(path), "seconds": round(seconds, 2), **work.report().to_dict()}
     write_json(json_place, result)
@@ -115,6 +128,14 @@ def _name_of(model: str) -> str:
     """What a file made of MODEL is called: a file's name, a module's last part, or the model's own name."""
     path = Path(model)
     return path.stem if path.suffix in (".onnx", ".safetensors") else model.partition(":")[0].rpartition(".")[2]
+
+
+def _write_what_is_known(work: Any, report: Path | None, precision_report: Path | None) -> None:
+    """Write the reports of an export that failed; that they cannot be written is not what failed."""
+    try:
+        _write_reports(work, report, precision_report)
+    except OutputError as error:
+        logger.warning("%s", error)
 
 
 def _write_reports(work: Any, report: Path | None, precision_report: Path | None) -> None:

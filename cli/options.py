@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,19 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click
 
 
 SIZE = SizeType()
+
+
+class DecibelType(click.FloatRange):
+    """A number of decibels; what is no number is refused, for every comparison with it is false."""
+
+    name = "DB"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read ``45`` or ``45.5``."""
+        decibels: float = super().convert(value, param, ctx)
+        if math.isnan(decibels):
+            self.fail(f"{value!r} is no number of decibels", param, ctx)
+        return decibels
 
 
 def backend_options(command: Command) -> Command:

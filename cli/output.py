@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ..core.errors import UsageError
 from ..core.outputs import check_output, write_whole
 
 STDOUT = "-"
@@ -38,6 +40,25 @@ def check_json_place(place: str | None) -> None:
     """Refuse a ``--json`` place whose folder is missing; an older result there is replaced."""
     if place and place != STDOUT:
         check_output(Path(place), force=True)
+
+
+def check_apart(outputs: Mapping[str, Path | str | None], inputs: Mapping[str, Path | str | None]) -> None:
+    """Refuse outputs that would replace each other or an input, whatever ``--force`` says.
+
+    Args:
+        outputs: Option -> place; None and ``-`` are none.
+        inputs: What is read -> place; one where no file lies, such as the name of a network, is none.
+
+    Raises:
+        UsageError: Two places are one file.
+    """
+    taken = {Path(place).resolve(): what for what, place in inputs.items() if place and Path(place).exists()}
+    for option, place in outputs.items():
+        if not place or place == STDOUT:
+            continue
+        other = taken.setdefault(Path(place).resolve(), option)
+        if other != option:
+            raise UsageError(f"{option} and {other} are both {place}; give {option} another name")
 
 
 def write_json(place: str | None, values: dict[str, Any]) -> None:

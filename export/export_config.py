@@ -40,5 +40,7 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.strict and self.target in ("onnxruntime", "openvino"):
             raise UsageError(f"--strict leaves out what {self.target} runs; it goes with tensorrt or any")
+        if self.precision == "bf16" and self.target == "onnxruntime":
+            raise UsageError("ONNX Runtime has no bf16 convolutions on the CPU; take fp32 or fp16, or another target")
         if self.size is not None and min(self.size) < 1:
             raise UsageError(f"the size is {self.size[0]}x{self.size[1]}, expected pixels from 1")

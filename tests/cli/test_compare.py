@@ -205,7 +205,7 @@ def test_polygraphy_repeats_the_comparison(deblurrt: Deblurrt, tmp_path: Path) -
     path = find_model("default")
     options = ("--size", "33x50", "--save-inputs", inputs, "--save-outputs")
     assert deblurrt("compare", "default", path, *options, outputs) == 0
-    assert deblurrt("compare", "identity", path, *options, others) == 0
+    assert deblurrt("compare", "identity", path, *options, others, "--force") == 0
     polygraphy = Path(sys.executable).with_name("polygraphy")
     command: list[str | Path] = [polygraphy, "run", path, "--onnxrt", "--load-inputs", inputs, "--load-outputs"]
     results = [subprocess.run([*command, saved, "--abs", "0"], check=False).returncode for saved in (outputs, others)]
@@ -220,3 +220,51 @@ def test_results_in_bytes_are_not_saved_for_a_file_that_gives_floats(
     assert deblurrt("compare", "default", bare, "--save-outputs", tmp_path / "o.json") == 2
     assert "gives floats (--io uint8)" in capsys.readouterr().err
     assert not (tmp_path / "o.json").exists()
+
+
+@pytest.mark.parametrize("least", ["nan", "-1", "100.1", "inf", "many"])
+def test_minimum_that_no_picture_misses_or_meets_is_refused(deblurrt: Deblurrt, capsys: Shown, least: str) -> None:
+    assert deblurrt("compare", "identity", "identity", "--size", "16x16", "--psnr-min", least) == 2
+    assert "--psnr-min" in capsys.readouterr().err
+
+
+def test_equal_models_reach_the_largest_minimum(compared: Callable[..., dict[str, Any]]) -> None:
+    assert compared("identity", "identity", "--size", "16x16", "--psnr-min", "100")["passed"] is True
+
+
+@pytest.mark.parametrize("option", ["--save-inputs", "--save-outputs"])
+def test_saved_frames_replace_nothing_without_force(deblurrt: Deblurrt, tmp_path: Path, option: str) -> None:
+    place = tmp_path / "saved.json"
+    place.write_text("mine")
+    command = ("compare", "identity", "identity", "--size", "16x16", option, place)
+    assert deblurrt(*command) == 7
+    assert place.read_text() == "mine"
+    assert deblurrt(*command, "--force") == 0
+    assert place.read_text() != "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--save-inputs", "a.json", "--save-outputs", "./a.json"), "--save-outputs and --save-inputs are both a.json"),
+        (("--save-inputs", "m.onnx"), "--save-inputs and A are both m.onnx"),
+        (("--save-outputs", "p.png", "--data", "p.png"), "--save-outputs and --data are both p.png"),
+        (("--save-outputs", "a.json", "--json", "a.json"), "--json and --save-outputs are both a.json"),
+        (("--json", "m.onnx"), "--json and A are both m.onnx"),
+    ],
+)
+def test_one_file_is_not_two(
+    deblurrt: Deblurrt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Shown,
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scaled(tmp_path / "m.onnx", 1)
+    write_picture(tmp_path / "p.png", np.zeros((16, 16, 3), np.uint8))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert deblurrt("compare", "m.onnx", "identity", "--force", *options) == 2
+    assert message in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
