@@ -12,9 +12,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..core.artifacts import OnnxFile, weights_place, write_onnx
+from ..core.artifacts import OnnxFile, write_onnx
 from ..core.errors import OutputError, UsageError
-from ..core.outputs import check_output, write_whole
+from ..core.external_data import weights_place
+from ..core.outputs import check_no_part, check_output, write_whole
 from ..export.export_config import ExportConfig
 from .exporting import ExportSource, export_work, precision_in
 from .options import SIZE, json_option, model_options
@@ -60,7 +61,7 @@ Examples:
 @click.option("--strict", is_flag=True, help="Leave the bodies of our operators out: a missing plugin is an error.")
 @click.option("--data", type=click.Path(path_type=Path), help="Video, picture or folder to compare and audit on.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights without --checkpoint.")
-@click.option("--external-data", is_flag=True, help="Weights in FILE.data beside the file; always above 2 GB.")
+@click.option("--external-data", is_flag=True, help="Weights in FILE.HASH.data beside the file; always above 2 GB.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write how equal each stage is, as JSON.")
 @click.option("--precision-report", type=click.Path(path_type=Path), help="Write which nodes stay fp32, and why.")
@@ -94,8 +95,9 @@ def export_command(
         raise UsageError("--size fixes the size, --dynamic leaves it free; give one of them")
     check_json_place(json_place)
     path = output or Path(f"{_name_of(model)}.onnx")
-    for place in (path, weights_place(path)) if external_data else (path,):
-        check_output(place, force=force)
+    check_output(path, force=force)
+    if external_data:
+        check_no_part(weights_place(path), force=force)
     reports = {"--report": report, "--precision-report": precision_report}
     check_apart(
         {"-o": path, **reports, "--json": json_place}, {"MODEL": model, "--checkpoint": checkpoint, "--data": data}

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .contract import FrameContract
 from .errors import ContractError, ModelFileError
-from .external_data import MOST_INLINE_BYTES, moved_weights, place_problem, weight_bytes, weight_files
+from .external_data import (
+    MOST_INLINE_BYTES,
+    moved_weights,
+    older_weights,
+    place_problem,
+    weight_bytes,
+    weight_files,
+)
 from .optional import require
 from .outputs import check_output, write_whole
 from .tensors import TensorSpec
@@ -130,25 +137,27 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, dtype, shape)
 
 
-def weights_place(path: Path) -> Path:
-    """Where the weights of a model at ``path`` go that are not inside."""
-    return path.with_name(f"{path.name}.data")
-
-
 def write_onnx(model: Any, path: Path, force: bool = False, *, external_data: bool = False) -> OnnxFile:
-    """Write a model beside its place and rename it.
+    """Write a model beside its place and rename it; weights beside it that only the model before used go.
 
     Args:
         model: ``onnx.ModelProto``; its weights are moved out of it where they go to a file of their own.
         path: Where the file goes.
         force: Whether an existing file is replaced.
-        external_data: Whether weights go to ``<path>.data``; above 2 GB, which no ONNX file may have, always.
+        external_data: Whether large weights go to ``<path>.<hash>.data``; above 2 GB, which no ONNX file may
+            have, always.
 
     Raises:
         OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
     """
     check_output(path, force=force)
     is_parted = external_data or weight_bytes(model) > MOST_INLINE_BYTES
-    with moved_weights(model, weights_place(path), force) if is_parted else nullcontext():
+    older = older_weights(path)
+    with moved_weights(model, path, force) if is_parted else nullcontext():
         write_whole(path, model.SerializeToString(deterministic=True))
-    return open_onnx(path)
+    written = open_onnx(path)
+    for weights in older:
+        if weights.name not in written.weight_files:
+            with suppress(OSError):
+                weights.unlink()
+    return written

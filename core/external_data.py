@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from .outputs import check_output, output_error, part_of
+from .optional import require
+from .outputs import check_no_part, output_error, part_of
 
 BLOCK_BYTES = 1 << 20
 #: protobuf ends at 2 GiB; the graph itself needs some of them
 MOST_INLINE_BYTES = (2 << 30) - (64 << 20)
+#: digits of the SHA-256 in the name of a file of weights
+NAME_DIGITS = 12
 #: smaller tensors stay in the model
 LEAST_MOVED_BYTES = 1024
 #: tensors begin at multiples of this, so that they can be mapped into memory
@@ -103,33 +107,62 @@ def weight_files(model: Any) -> tuple[str, ...]:
     return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))
 
 
+def weights_place(path: Path) -> Path:
+    """Where weights of a model at ``path`` grow, with ``.part``, until their content gives them a name."""
+    return path.with_name(f"{path.name}.data")
+
+
 @contextmanager
 def moved_weights(model: Any, path: Path, force: bool = False) -> Iterator[None]:
-    """Move the weights of a model into a file beside its place while the model itself is written.
+    """Move the large weights of a model into a file beside its place; the block writes the model itself.
 
-    The file gets its name when the block has ended well; otherwise an older one is untouched.
+    The file is called after its content, ``m.onnx.0123456789ab.data``, so that it replaces none: whenever
+    the work ends, the model that lies at ``path`` finds the weights it was written with. Without large
+    weights there is no file.
 
     Args:
         model: ``onnx.ModelProto``; its tensors name the file, their place in it and its SHA-1.
-        path: Of the weights, in the folder where the model will lie.
-        force: Whether an existing file is replaced.
+        path: Where the model will lie.
+        force: Whether what an interrupted run left may be replaced.
 
     Raises:
-        OutputError: The file exists and ``force`` is off, the folder is missing, or writing fails.
+        OutputError: A part is left and ``force`` is off, or writing fails.
     """
-    check_output(path, force=force)
-    part = part_of(path)
+    check_no_part(weights_place(path), force=force)
     moved = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= LEAST_MOVED_BYTES]
+    if not moved:
+        yield
+        return
+    part = part_of(weights_place(path))
+    made: Path | None = None
     try:
         with part.open("wb") as file:
             places = [_append(file, tensor.raw_data) for tensor in moved]
-        _point(moved, places, path.name, _hashes(part)[1])
+        sha256, sha1 = _hashes(part)
+        place = path.with_name(f"{path.name}.{sha256[:NAME_DIGITS]}.data")
+        _point(moved, places, place.name, sha1)
+        made = None if place.exists() else place
+        part.replace(place)
         yield
-        part.replace(path)
+        made = None
     except OSError as error:
-        raise output_error(path, error) from error
+        raise output_error(weights_place(path), error) from error
     finally:
-        part.unlink(missing_ok=True)
+        for left in filter(None, (part, made)):
+            left.unlink(missing_ok=True)
+
+
+def older_weights(path: Path) -> tuple[Path, ...]:
+    """Files of weights that the model at ``path`` names and that are called after it, as far as they are there."""
+    named = re.compile(rf"{re.escape(path.name)}(\.[0-9a-f]{{{NAME_DIGITS}}})?\.data")
+    if not path.is_file() or not any(named.fullmatch(file.name) for file in path.parent.iterdir()):
+        return ()
+    onnx = require("onnx", purpose="read a model file")
+    try:
+        locations = weight_files(onnx.load(str(path), load_external_data=False))
+    except Exception:  # what is replaced need not be a model
+        return ()
+    return tuple(path.with_name(location) for location in locations if named.fullmatch(location))
 
 
 def _point(moved: list[Any], places: list[dict[str, str]], location: str, checksum: str) -> None:

@@ -41,6 +41,15 @@ def check_output(path: Path, *, force: bool, is_folder: bool = False) -> None:
         there, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
         raise OutputError(f"{path} is {there} and the output is {wanted}; choose another name")
     check_still_free(path, force=force)
+    check_no_part(path, force=force)
+
+
+def check_no_part(path: Path, *, force: bool) -> None:
+    """Refuse to write over what an interrupted run left of ``path``, unless ``force`` is set.
+
+    Raises:
+        OutputError: Something is there.
+    """
     if not force and part_of(path).exists():
         raise OutputError(
             f"{part_of(path)} is left of an interrupted run, or another run writes it; "

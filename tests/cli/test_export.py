@@ -218,7 +218,7 @@ def test_weights_go_beside_the_file_and_can_be_read_again(
     (tmp_path / "parted").mkdir()
     parted, whole = tmp_path / "parted" / "d.onnx", tmp_path / "d.onnx"
     assert deblurrt("export", "default", "--external-data", "--data", data, "-o", parted) == 0
-    assert sorted(path.name for path in parted.parent.iterdir()) == ["d.onnx", "d.onnx.data"]
+    assert sorted(path.name for path in parted.parent.iterdir()) == ["d.onnx", *open_onnx(parted).weight_files]
     mebibytes = sum(path.stat().st_size for path in parted.parent.iterdir()) / 2**20
     assert f"nodes, {mebibytes:.1f} MiB" in capsys.readouterr().err
     np.testing.assert_array_equal(restore(parted), restore("default"))
@@ -227,10 +227,10 @@ def test_weights_go_beside_the_file_and_can_be_read_again(
     np.testing.assert_array_equal(restore(whole), restore(parted))
 
 
-def test_existing_weights_are_refused_before_the_work(
+def test_weights_an_interrupted_run_left_are_refused_before_the_work(
     deblurrt: Deblurrt, small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.onnx.data").write_text("mine")
+    (tmp_path / "a.onnx.data.part").write_text("mine")
     monkeypatch.setattr("deblurrt.cli.export.export_work", lambda *_: pytest.fail("the work has begun"))
     assert deblurrt("export", small_file, "--external-data", "-o", tmp_path / "a.onnx") == 7
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

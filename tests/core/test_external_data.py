@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,14 @@ def restored_by(path: Path) -> Any:
 
 
 def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """What lies there; of a hash in a name, that it is one."""
+    return sorted(re.sub(r"\.[0-9a-f]{12}\.data", ".HASH.data", path.name) for path in folder.iterdir())
+
+
+def weights_of(path: Path) -> Path:
+    """The one file of weights beside a model."""
+    (name,) = open_onnx(path).weight_files
+    return path.with_name(name)
 
 
 def entries_of(path: Path) -> dict[str, dict[str, str]]:
@@ -78,23 +86,25 @@ def entries_of(path: Path) -> dict[str, dict[str, str]]:
 def test_file_with_weights_beside_it_restores_what_the_whole_one_does(model: onnx.ModelProto, tmp_path: Path) -> None:
     whole = write_onnx(copy.deepcopy(model), tmp_path / "whole.onnx")
     parted = write_onnx(model, tmp_path / "parted.onnx", external_data=True)
-    assert names_in(tmp_path) == ["parted.onnx", "parted.onnx.data", "whole.onnx"]
+    assert names_in(tmp_path) == ["parted.onnx", "parted.onnx.HASH.data", "whole.onnx"]
     np.testing.assert_array_equal(restored_by(parted.path), restored_by(whole.path))
     onnx.checker.check_model(str(parted.path), full_check=True)
-    assert (whole.weight_files, parted.weight_files) == ((), ("parted.onnx.data",))
+    assert whole.weight_files == ()
     assert (parted.contract, parted.inputs) == (whole.contract, whole.inputs)
 
 
 def test_tensors_say_where_their_bytes_lie(model: onnx.ModelProto, tmp_path: Path) -> None:
     write_onnx(model, tmp_path / "m.onnx", external_data=True)
-    content = (tmp_path / "m.onnx.data").read_bytes()
+    weights_path = weights_of(tmp_path / "m.onnx")
+    content = weights_path.read_bytes()
+    assert weights_path.name == f"m.onnx.{hashlib.sha256(content).hexdigest()[:12]}.data"
     entries = entries_of(tmp_path / "m.onnx")
     assert entries.keys() == {"widen.weight", "narrow.weight"}
     for name, entry in entries.items():
         offset, length = int(entry["offset"]), int(entry["length"])
         assert content[offset : offset + length] == weights(0)[name].tobytes()
         assert offset % ALIGNMENT_BYTES == 0
-        assert entry["location"] == "m.onnx.data"
+        assert entry["location"] == weights_path.name
         assert entry["checksum"] == hashlib.sha1(content, usedforsecurity=False).hexdigest()
     assert len(content) == ALIGNMENT_BYTES + 4 * 300, "nothing else lies there"
 
@@ -110,8 +120,8 @@ def test_small_tensors_stay_inside(model: onnx.ModelProto, tmp_path: Path) -> No
 def test_written_weights_are_found_whole(model: onnx.ModelProto, tmp_path: Path) -> None:
     write_onnx(model, tmp_path / "m.onnx", external_data=True)
     (found,) = external_data(tmp_path, onnx.load(tmp_path / "m.onnx", load_external_data=False).graph.initializer)
-    content = (tmp_path / "m.onnx.data").read_bytes()
-    assert (found.location, found.size_bytes, found.problem) == ("m.onnx.data", len(content), None)
+    content = weights_of(tmp_path / "m.onnx").read_bytes()
+    assert (found.size_bytes, found.problem) == (len(content), None)
     assert found.sha256 == hashlib.sha256(content).hexdigest()
 
 
@@ -120,7 +130,7 @@ def test_two_writings_give_the_same_bytes(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         write_onnx(make_model(folder), folder / "m.onnx", external_data=True)
-        written.append([(folder / name).read_bytes() for name in names_in(folder)])
+        written.append([(path.name, path.read_bytes()) for path in sorted(folder.iterdir())])
     assert len(written[0]) == 2
     assert written[0] == written[1]
 
@@ -128,7 +138,7 @@ def test_two_writings_give_the_same_bytes(tmp_path: Path) -> None:
 def test_hash_of_a_file_follows_the_weights_beside_it(model: onnx.ModelProto, tmp_path: Path) -> None:
     file = write_onnx(model, tmp_path / "m.onnx", external_data=True)
     before, header = file.sha256(), file.path.read_bytes()
-    data = tmp_path / "m.onnx.data"
+    data = weights_of(file.path)
     content = bytearray(data.read_bytes())
     content[-1] ^= 1
     data.write_bytes(content)
@@ -148,18 +158,18 @@ def test_weights_go_beside_the_file_above_what_one_file_may_hold(
     held = sum(array.nbytes for array in weights(0).values())
     monkeypatch.setattr(artifacts, "MOST_INLINE_BYTES", held - difference)
     file = write_onnx(model, tmp_path / "m.onnx")
-    assert file.weight_files == (("m.onnx.data",) if difference else ())
+    assert len(file.weight_files) == difference
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.onnx.data", "m.onnx.part", "m.onnx.data.part"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.onnx.part", "m.onnx.data.part"])
 def test_what_is_there_already_is_kept_unless_forced(model: onnx.ModelProto, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("precious")
     with pytest.raises(OutputError, match=r"--force"):
         write_onnx(copy.deepcopy(model), tmp_path / "m.onnx", external_data=True)
     assert names_in(tmp_path) == [name]
     assert (tmp_path / name).read_text() == "precious"
-    assert write_onnx(model, tmp_path / "m.onnx", True, external_data=True).weight_files == ("m.onnx.data",)
-    assert names_in(tmp_path) == ["m.onnx", "m.onnx.data"]
+    write_onnx(model, tmp_path / "m.onnx", True, external_data=True)
+    assert names_in(tmp_path) == ["m.onnx", "m.onnx.HASH.data"]
 
 
 #: writes a model under a limit of the operating system for the size of files
@@ -184,12 +194,12 @@ def test_full_disk_leaves_the_old_files_and_nothing_else(tmp_path: Path) -> None
     (tmp_path / "old").mkdir()
     path = tmp_path / "old" / "m.onnx"
     write_onnx(make_model(tmp_path), path, external_data=True)
-    before = {name: (path.parent / name).read_bytes() for name in names_in(path.parent)}
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     onnx.save(make_model(tmp_path, seed=7), tmp_path / "new.onnx")
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "new.onnx"), str(path), str(ALIGNMENT_BYTES)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith(f"disk full while writing {path}.data (")
-    assert {name: (path.parent / name).read_bytes() for name in names_in(path.parent)} == before
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("was_there", [True, False], ids=["old files", "no files"])
@@ -200,7 +210,7 @@ def test_model_that_cannot_be_written_takes_its_weights_back(
     path = tmp_path / "m.onnx"
     if was_there:
         write_onnx(make_model(tmp_path), path, external_data=True)
-    expected = {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)}
+    expected = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     changed = make_model(tmp_path, seed=7)
 
     def fill_disk(self: Path, data: bytes) -> int:
@@ -210,7 +220,7 @@ def test_model_that_cannot_be_written_takes_its_weights_back(
     monkeypatch.setattr(Path, "write_bytes", fill_disk)
     with pytest.raises(OutputError, match=r"disk full while writing .*m\.onnx \(No space left on device\)"):
         write_onnx(changed, path, True, external_data=True)
-    assert {name: (tmp_path / name).read_bytes() for name in names_in(tmp_path)} == expected
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == expected
 
 
 def with_location(path: Path, location: str) -> Path:
@@ -229,7 +239,7 @@ def test_weights_outside_the_folder_are_refused(model: onnx.ModelProto, tmp_path
     inside = tmp_path / "models"
     (inside / "inner").mkdir(parents=True)
     write_onnx(model, inside / "m.onnx", external_data=True)
-    (inside / "m.onnx.data").rename(tmp_path / "outside.data")
+    weights_of(inside / "m.onnx").rename(tmp_path / "outside.data")
     path = with_location(inside / "m.onnx", form.format(folder=tmp_path))
     with pytest.raises(ModelFileError) as caught:
         open_onnx(path)
@@ -240,8 +250,9 @@ def test_weights_outside_the_folder_are_refused(model: onnx.ModelProto, tmp_path
 
 def test_missing_weights_are_refused(model: onnx.ModelProto, tmp_path: Path) -> None:
     path = write_onnx(model, tmp_path / "m.onnx", external_data=True).path
-    (tmp_path / "m.onnx.data").unlink()
+    name = weights_of(path).name
+    (tmp_path / name).unlink()
     with pytest.raises(ModelFileError) as caught:
         open_onnx(path)
-    told = "m.onnx: its file of weights 'm.onnx.data' is missing; keep both in one folder"
+    told = f"m.onnx: its file of weights {name!r} is missing; keep both in one folder"
     assert str(caught.value) == told
