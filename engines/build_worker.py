@@ -6,8 +6,10 @@ log file, and the plan to its place. The last event is ``built`` or ``failed``.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,6 +20,8 @@ from typing import IO, Any
 from ..core.optional import require
 
 MEBIBYTE = 1 << 20
+#: of Linux's prctl
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +218,15 @@ def _monitor(trt: Any, worker: Worker) -> Any:
     return Monitor()
 
 
+def _end_with_parent() -> None:
+    """Have Linux end this process with the one that waits for it, which may be killed; a build can take long."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> int:
     """Build what stdin asks for; 0 when the plan is written, 1 when it was refused."""
+    _end_with_parent()
     # the builder's libraries write to stdout themselves; events must not mix with that
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
