@@ -19,7 +19,7 @@ from ..export.export_config import ExportConfig, Precision
 from .exporting import ExportSource, exported_file
 from .options import SIZE, json_option, model_options
 from .output import check_json_place, terminal, write_json
-from .trtexec import shapes_from, trtexec_options, workspace_from
+from .trtexec import SHAPE, shapes_from, trtexec_options, workspace_from
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ PARSED_SHARE = 5
     help="Whose builder; tensorrt where it is installed, else tensorrt-rtx, which needs no GPU.",
 )
 @click.option("--size", type=SIZE, help="Of the frames; 720x1280 for a network if neither this nor --shapes is given.")
-@click.option("--shapes", help="Smallest, typical and largest frames: 64x64/720x1280/1088x1920.")
+@click.option("--shapes", help="Smallest, typical and largest frames: 64x64/720x1280/1088x1920; or NAME:1x720x1280x3.")
 @click.option("--targets", default="", help="Compute capabilities in one engine, TensorRT-RTX only: sm86,sm89.")
 @click.option(
     "--precision",
@@ -71,7 +71,12 @@ PARSED_SHARE = 5
     help="How long the builder looks for fast kernels.",
 )
 @click.option("--time-limit", type=float, metavar="S", help="Level 0 first, then higher ones as long as time is left.")
-@click.option("--timing-cache", "--timingCacheFile", type=click.Path(path_type=Path), help="Read and written.")
+@click.option(
+    "--timing-cache",
+    "--timingCacheFile",
+    type=click.Path(path_type=Path),
+    help="TensorRT only: measurements of earlier builds, read and written.",
+)
 @click.option("--allow-mixed", is_flag=True, help="Accept layers that compute in more bits than the file says.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random weights without --checkpoint.")
 @click.option("--force", is_flag=True, help="Replace an existing engine.")
@@ -104,6 +109,7 @@ def build_command(**options: Any) -> int:
         result = engine_from_onnx(
             file, config, path, model=model, force=options["force"], on_event=bar.event, say=bar.say
         )
+        bar.done()
     manifest = result.engine.manifest
     how = "found in the cache" if result.is_cached else f"built in {manifest.build_seconds or 0:.1f} s"
     label = ", ".join(f"{share:.1%} {dtype}" for dtype, share in manifest.precision.items())
@@ -183,6 +189,8 @@ def _shapes(options: dict[str, Any], file: OnnxFile) -> Shapes | None:
         raise UsageError(
             "sizes are given twice; give --size, --shapes or trtexec's --minShapes, --optShapes, --maxShapes"
         )
+    if options["shapes"] and SHAPE.fullmatch(options["shapes"]):
+        return shapes_from(None, options["shapes"], None, contract)
     if options["shapes"]:
         found = SHAPES.fullmatch(options["shapes"])
         if found is None:
@@ -208,6 +216,10 @@ class _Bar:
     def stage(self, what: str) -> None:
         """Show what is done before the build."""
         self._progress.update(self._task, description=what)
+
+    def done(self) -> None:
+        """Show that nothing is left to do."""
+        self._progress.update(self._task, completed=100, description="done")
 
     def event(self, event: dict[str, Any]) -> None:
         """Follow the builder: its outermost phase moves the bar."""

@@ -14,7 +14,7 @@ from ..engines.build_config import Shapes, Size
 
 #: ``frames:1x720x1280x3``; a file has one input, so its name need not be checked here
 SHAPE = re.compile(r"(?:(?P<name>[^:]+):)?(?P<dims>\d+(?:x\d+){3,4})")
-POOL = re.compile(r"workspace:(?P<size>\d+(?:\.\d+)?)(?P<unit>[BKMG]?)")
+POOL = re.compile(r"workspace:(?P<size>\d+(?:\.\d+)?)(?P<unit>[BKMG]?)(?:iB)?", re.IGNORECASE)
 MEBIBYTES = {"B": 1 / (1 << 20), "K": 1 / 1024, "": 1.0, "M": 1.0, "G": 1024.0}
 #: spellings that ask for what is always so here
 ALWAYS_SO = ("--stronglyTyped", "--skipInference", "--verbose")
@@ -30,7 +30,10 @@ def trtexec_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--memPoolSize", "pool", metavar="POOL", help="trtexec's spelling of --workspace: workspace:1024M."
         ),
-        *(click.option(name, name.strip("-").lower(), is_flag=True, hidden=True) for name in ALWAYS_SO),
+        *(
+            click.option(name, name.strip("-").lower(), is_flag=True, hidden=True, help="Always so here.")
+            for name in ALWAYS_SO
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -78,4 +81,4 @@ def workspace_from(pool: str | None) -> int | None:
     found = POOL.fullmatch(pool)
     if found is None:
         raise UsageError(f"--memPoolSize is {pool!r}, expected workspace:MIB such as workspace:1024")
-    return max(1, round(float(found["size"]) * MEBIBYTES[found["unit"]]))
+    return max(1, round(float(found["size"]) * MEBIBYTES[found["unit"].upper()]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,9 @@ from .external_data import (
     MOST_INLINE_BYTES,
     moved_weights,
     older_weights,
-    place_problem,
     weight_bytes,
     weight_files,
+    weight_problems,
 )
 from .optional import require
 from .outputs import check_output, write_whole
@@ -52,31 +53,56 @@ class OnnxFile:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the weights come from; empty where the file does not say."""
-        return _json_entry(self.metadata, PROVENANCE_KEY)
+        return json_entry(self.metadata, PROVENANCE_KEY)
 
     @property
     def summary(self) -> dict[str, Any]:
         """Operators, parameters and multiply-accumulates; empty where the file does not say."""
-        return _json_entry(self.metadata, SUMMARY_KEY)
+        return json_entry(self.metadata, SUMMARY_KEY)
 
     def sha256(self) -> str:
         """Hash the file, and with it the files of weights beside it; reads all of them whole."""
-        import hashlib  # 4 ms that reading a header does not need
-
-        digest = hashlib.sha256()
-        for path in (self.path, *(self.path.parent / location for location in self.weight_files)):
-            with path.open("rb") as file:
-                while block := file.read(HASH_BLOCK_BYTES):
-                    digest.update(block)
-        return digest.hexdigest()
+        return sha256_of([self.path, *(self.path.parent / location for location in self.weight_files)])
 
 
-def _json_entry(metadata: dict[str, str], key: str) -> dict[str, Any]:
+def sha256_of(paths: Iterable[Path]) -> str:
+    """Hash files, one after the other, as if they were one; reads them whole."""
+    import hashlib  # 4 ms that reading a header does not need
+
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(HASH_BLOCK_BYTES):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def metadata_of(model: Any) -> dict[str, str]:
+    """Metadata entries of ``onnx.ModelProto``."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def json_entry(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    """Read an object of JSON from metadata; empty where there is none, or something else."""
     try:
         entry = json.loads(metadata.get(key, "{}"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or thousands of brackets
         return {}
     return entry if isinstance(entry, dict) else {}
+
+
+def contract_entry(metadata: Mapping[str, str], name: str) -> FrameContract | None:
+    """Read the contract from the metadata of the model ``name``; None where there is none.
+
+    Raises:
+        ModelFileError: It holds an impossible value.
+    """
+    if CONTRACT_KEY not in metadata:
+        return None
+    try:
+        return FrameContract.from_json(metadata[CONTRACT_KEY])
+    except ContractError as error:
+        raise ModelFileError(f"{name}: {error}") from error
 
 
 def open_onnx(path: Path) -> OnnxFile:
@@ -85,56 +111,92 @@ def open_onnx(path: Path) -> OnnxFile:
     Raises:
         ModelFileError: The file is missing, is no ONNX, or its contract holds an impossible value.
     """
+    model = read_header(path)
+    _check_weight_files(path, model)
+    check_model(path)
+    return file_of(model, path)
+
+
+def read_header(path: Path) -> Any:
+    """Read a model file without the weights beside it.
+
+    Returns:
+        ``onnx.ModelProto``.
+
+    Raises:
+        ModelFileError: The file is missing or is no ONNX.
+    """
     onnx = require("onnx", purpose="read a model file")
     if not path.is_file():
-        raise ModelFileError(f"no model at {path}; deblurrt run --help lists the shipped ones")
+        raise ModelFileError(f"no model file at {path}; check the path (deblurrt run --help lists the shipped models)")
     try:
         model = onnx.load(str(path), load_external_data=False)
-        _check_weight_files(path, weight_files(model))
+    except Exception as error:  # protobuf and the file system each raise their own kinds
+        raise _unfit(path, error) from error
+    if not model.HasField("graph"):
+        raise ModelFileError(f"{path} is not an ONNX model (it holds no graph); export it again")
+    return model
+
+
+def check_model(path: Path) -> None:
+    """Let ONNX check a file and the weights beside it.
+
+    Raises:
+        ModelFileError: It is unfit.
+    """
+    onnx = require("onnx", purpose="read a model file")
+    try:
         # by path: weights beside the file are looked for in its folder, not in the current one
         onnx.checker.check_model(str(path))
-    except ModelFileError:
-        raise
-    except Exception as error:  # protobuf, onnx and the file system each raise their own kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelFileError(f"{path} is not an ONNX model ({reason[:120]}); export it again") from error
+    except Exception as error:  # the checker and protobuf each raise their own kinds
+        raise _unfit(path, error) from error
+
+
+def file_of(model: Any, path: Path) -> OnnxFile:
+    """Say what the header of a file says.
+
+    Args:
+        model: ``onnx.ModelProto``, as ``read_header`` gives.
+        path: Where it lies.
+
+    Raises:
+        ModelFileError: Its contract holds an impossible value.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_spec(value) for value in model.graph.input if value.name not in constants)
     outputs = tuple(_spec(value) for value in model.graph.output)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    contract = _contract(path, metadata)
-    return OnnxFile(path, inputs, outputs, metadata, contract, weight_files(model))
+    metadata = metadata_of(model)
+    return OnnxFile(path, inputs, outputs, metadata, contract_entry(metadata, path.name), weight_files(model))
 
 
-def _check_weight_files(path: Path, locations: tuple[str, ...]) -> None:
+def _unfit(path: Path, error: Exception) -> ModelFileError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelFileError(f"{path} is not an ONNX model ({reason[:120]}); export it again")
+
+
+def _check_weight_files(path: Path, model: Any) -> None:
     """Say which file of weights is unfit, which the checker's long paths do not."""
-    for location in locations:
-        problem = place_problem(path.parent, location)
-        if problem is not None:
-            raise ModelFileError(f"{path.name}: its file of weights {location!r} {problem}; keep both in one folder")
-
-
-def _contract(path: Path, metadata: dict[str, str]) -> FrameContract | None:
-    if CONTRACT_KEY not in metadata:
-        return None
-    try:
-        return FrameContract.from_json(metadata[CONTRACT_KEY])
-    except ContractError as error:
-        raise ModelFileError(f"{path.name}: {error}") from error
+    for location, problem in weight_problems(path.parent, model.graph.initializer):
+        raise ModelFileError(f"{path.name}: its file of weights {location!r:.80} {problem}; keep both in one folder")
 
 
 def _spec(value: Any) -> TensorSpec:
-    onnx = require("onnx", purpose="read a model file")
     tensor = value.type.tensor_type
-    try:
-        dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    except (KeyError, TypeError):
-        dtype = f"type {tensor.elem_type}"
-    shape = tuple(
-        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or f"axis{index}")
-        for index, dim in enumerate(tensor.shape.dim)
+    shape = (
+        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or f"axis{axis}")
+        for axis, dim in enumerate(tensor.shape.dim)
     )
-    return TensorSpec(value.name, dtype, shape)
+    return TensorSpec(value.name, type_name(tensor.elem_type), tuple(shape))
+
+
+def type_name(kind: int) -> str:
+    """NumPy's name of an ONNX type; ONNX's own where NumPy has none."""
+    types = require("onnx", purpose="read a model file").TensorProto.DataType
+    try:
+        name: str = types.Name(kind).lower()
+    except ValueError:  # no type of this version of ONNX
+        return f"type {kind}"
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
 def write_onnx(model: Any, path: Path, force: bool = False, *, external_data: bool = False) -> OnnxFile:

@@ -12,6 +12,8 @@ Task = Literal["deblur", "deblur_jpeg", "deblur_sr"]
 Halo = int | Literal["global", "width"]
 
 CONTRACT_VERSION = 1
+#: largest side of frames, and of what they are filled up to, pixels
+LARGEST_PX = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,9 @@ class FrameContract:
             ``deblur_sr`` blur and fourfold reduction.
         window: Consecutive frames per restored one: 1, or 3 (previous, current, next).
         scale: Restored height over input height, 1 or 4.
-        multiple: Height and width the bare network accepts are multiples of this, pixels.
-        min_size: Smallest height and width the file accepts, pixels; smaller frames are padded first.
+        multiple: Height and width the bare network accepts are multiples of this, pixels, at most 16384.
+        min_size: Smallest height and width the file accepts, pixels, at most 16384; smaller frames are
+            padded first.
         halo_px: How far away a pixel can still matter: a number, ``"global"`` where every pixel
             does, ``"width"`` where a whole row does.
         io: ``uint8``: frames ``[batch, height, width, 3]`` in and out, any size from ``min_size``;
@@ -61,12 +64,14 @@ class FrameContract:
         _one_of("pad", self.pad, ("reflect", "none"))
         for name in ("multiple", "min_size"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ContractError(f"{name} is {value!r}, expected a whole number of pixels from 1")
+            if type(value) is not int or not 1 <= value <= LARGEST_PX:
+                raise ContractError(
+                    f"{name} is {value!r:.40}, expected a whole number of pixels from 1 to {LARGEST_PX}"
+                )
         if self.pad == "none" and self.multiple > 1:
             raise ContractError(f"pad is 'none' with a multiple of {self.multiple}, expected 'reflect'")
         if self.halo_px not in ("global", "width") and (type(self.halo_px) is not int or self.halo_px < 0):
-            raise ContractError(f"halo_px is {self.halo_px!r}, expected pixels from 0, 'global' or 'width'")
+            raise ContractError(f"halo_px is {self.halo_px!r:.40}, expected pixels from 0, 'global' or 'width'")
 
     def to_json(self) -> str:
         """Write the contract as one line of JSON."""
@@ -81,7 +86,8 @@ class FrameContract:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        # ValueError: no JSON, or a number of thousands of digits
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"the contract is not JSON ({error}); export the model again") from error
         if not isinstance(values, dict):
             raise ContractError(f"the contract is a {type(values).__name__}, expected an object")
@@ -93,4 +99,4 @@ class FrameContract:
 
 def _one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
     if not any(type(value) is type(choice) and value == choice for choice in allowed):
-        raise ContractError(f"{name} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
+        raise ContractError(f"{name} is {value!r:.40}, expected one of {', '.join(map(repr, allowed))}")

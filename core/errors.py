@@ -5,7 +5,8 @@ DeblurrtError                1  base class; seen alone it is a defect of ours
 |- QualityError              3  a quality gate was not met
 |- MachineError              5  this machine lacks or mismatches something
 |  |- MissingExtraError         an optional package is not installed
-|  `- BackendError              a backend cannot load or run the model here
+|  |- BackendError              a backend cannot load or run the model here
+|  `- StoppedError              a build was stopped at its deadline
 |- InputError                6  input missing, unreadable, damaged or unfit
 |  |- SourceError               a video, camera or picture cannot be read
 |  |- ModelFileError            a model file is not what it should be
@@ -51,6 +52,10 @@ class MissingExtraError(MachineError, ImportError):
 
 class BackendError(MachineError):
     """A backend cannot load or run a model on this machine."""
+
+
+class StoppedError(MachineError):
+    """A build was stopped at its deadline."""
 
 
 class InputError(DeblurrtError):

@@ -18,6 +18,8 @@ BLOCK_BYTES = 1 << 20
 MOST_INLINE_BYTES = (2 << 30) - (64 << 20)
 #: digits of the SHA-256 in the name of a file of weights
 NAME_DIGITS = 12
+#: of places and lengths that a file can have
+NUMBER_DIGITS = 18
 #: smaller tensors stay in the model
 LEAST_MOVED_BYTES = 1024
 #: tensors begin at multiples of this, so that they can be mapped into memory
@@ -48,13 +50,26 @@ def external_data(folder: Path, tensors: Iterable[Any]) -> Iterator[ExternalData
         folder: Where the model lies.
         tensors: ``onnx.TensorProto`` of the model, those with their values inside among them.
     """
+    for location, entries in _places(tensors).items():
+        yield _look_at(folder, location, entries)
+
+
+def weight_problems(folder: Path, tensors: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Look at the names and sizes of the files that ``tensors`` name; yields each unfit one and what is wrong."""
+    for location, entries in _places(tensors).items():
+        problem = place_problem(folder, location) or _size_problem(folder / location, entries)
+        if problem is not None:
+            yield location, problem
+
+
+def _places(tensors: Iterable[Any]) -> dict[str, list[dict[str, str]]]:
+    """Location -> what each tensor in that file says of its place, in order."""
     wanted: dict[str, list[dict[str, str]]] = {}
     for tensor in tensors:
         if tensor.external_data:
             entry = {entry.key: entry.value for entry in tensor.external_data}
             wanted.setdefault(entry.get("location", ""), []).append(entry)
-    for location, entries in sorted(wanted.items()):
-        yield _look_at(folder, location, entries)
+    return dict(sorted(wanted.items()))
 
 
 def _look_at(folder: Path, location: str, entries: list[dict[str, str]]) -> ExternalData:
@@ -62,28 +77,35 @@ def _look_at(folder: Path, location: str, entries: list[dict[str, str]]) -> Exte
     problem = place_problem(folder, location)
     if problem is not None:
         return ExternalData(location, problem=problem)
-    size = path.stat().st_size
-    needed = max(_number(entry, "offset") + _number(entry, "length") for entry in entries)
     sha256, sha1 = _hashes(path)
     checksums = {entry["checksum"].lower() for entry in entries if entry.get("checksum")}
-    if size < needed:
-        problem = f"has {size} bytes, at least {needed} are needed"
-    elif checksums - {sha1}:
+    problem = _size_problem(path, entries)
+    if problem is None and checksums - {sha1}:
         problem = f"has SHA-1 {sha1}, the model expects {', '.join(sorted(checksums - {sha1}))}"
-    return ExternalData(location, size, sha256, problem)
+    return ExternalData(location, path.stat().st_size, sha256, problem)
+
+
+def _size_problem(path: Path, entries: list[dict[str, str]]) -> str | None:
+    """Say whether a file is too small for what tensors say of their places, as the end of a sentence."""
+    needed = 0
+    for entry in entries:
+        told = [entry.get(key, "0") for key in ("offset", "length")]
+        if not all(text.isdecimal() and len(text) <= NUMBER_DIGITS for text in told):
+            return f"has weights at {told[0]!r:.24}, {told[1]!r:.24} long, expected numbers of bytes"
+        needed = max(needed, sum(map(int, told)))
+    size = path.stat().st_size
+    return f"has {size} bytes, at least {needed} are needed" if size < needed else None
 
 
 def place_problem(folder: Path, location: str) -> str | None:
     """Say why a file of weights must not or cannot be read, as the end of a sentence; None where it can."""
-    path = (folder / location).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        return "lies outside the model's folder"
-    return None if path.is_file() else "is missing"
-
-
-def _number(entry: dict[str, str], key: str) -> int:
-    text = entry.get(key, "0")
-    return int(text) if text.isdecimal() else 0
+    try:
+        path = (folder / location).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            return "lies outside the model's folder"
+        return None if path.is_file() else "is missing"
+    except (OSError, ValueError):  # too long, or with a character that no name may have
+        return "has a name that no file can have"
 
 
 def _hashes(path: Path) -> tuple[str, str]:

@@ -125,7 +125,7 @@ def read_manifest(plan: Path) -> EngineManifest:
     try:
         told = json.loads(path.read_text())
         return _manifest(told)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError, KeyError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(f"{path.name} is no manifest of an engine ({reason}); build the engine again") from error
 

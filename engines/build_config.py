@@ -58,7 +58,7 @@ class BuildConfig:
             takes for portable (TensorRT-RTX).
         workspace_mib: Most memory a single layer may use for its work; None: what the builder takes.
         optimization_level: 0 to 5, how long the builder looks; None: its own.
-        timing_cache: Measurements of earlier builds, read and written.
+        timing_cache: Measurements of earlier builds, read and written; TensorRT only.
         time_limit_s: Build at level 0 first and then at higher ones, and keep the last that was ready; None: once.
         memory_mib: Memory of the device; None: what is free on this machine's GPU.
         allow_mixed: Whether layers may compute in more bits than the file says.
@@ -85,14 +85,22 @@ class BuildConfig:
         for target in self.targets:
             if TARGET.fullmatch(target) is None:
                 raise UsageError(f"target {target!r} is no compute capability, expected such as sm86 or sm120")
-        if self.targets and self.backend == "tensorrt":
-            raise UsageError("tensorrt builds for the GPU it runs on; --targets goes with tensorrt-rtx")
+        self._check_backend()
         for name, value in (("workspace", self.workspace_mib), ("memory", self.memory_mib)):
             if value is not None and value < 1:
                 raise UsageError(f"the {name} is {value} MiB, expected 1 or more")
         if self.time_limit_s is not None and self.time_limit_s <= 0:
             raise UsageError(f"the time limit is {self.time_limit_s:g} s, expected more than 0")
-        if self.plugins and self.backend == "tensorrt-rtx":
-            raise UsageError("TensorRT-RTX has no plugins; it takes the bodies of our operators, leave --plugins out")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= MOST_LEVEL:
             raise UsageError(f"the optimization level is {self.optimization_level}, expected 0 to {MOST_LEVEL}")
+
+    def _check_backend(self) -> None:
+        """Refuse what only the other builder knows."""
+        if self.backend == "tensorrt":
+            if self.targets:
+                raise UsageError("tensorrt builds for the GPU it runs on; --targets goes with tensorrt-rtx")
+            return
+        if self.timing_cache is not None:
+            raise UsageError("TensorRT-RTX measures nothing when it builds; leave --timing-cache out")
+        if self.plugins:
+            raise UsageError("TensorRT-RTX has no plugins; it takes the bodies of our operators, leave --plugins out")

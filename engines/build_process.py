@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from ..core.artifacts import OnnxFile
+from ..core.artifacts import OnnxFile, read_header
 from ..core.contract import FrameContract
-from ..core.errors import BackendError, MachineError, ModelFileError, UsageError
+from ..core.errors import BackendError, MachineError, ModelFileError, StoppedError, UsageError
+from ..core.module_paths import module_of
 from ..core.outputs import check_output, part_of
 from ..core.tensors import TensorSpec
 from .build_config import MODULES, BuildConfig, Shapes, Size
@@ -26,10 +27,6 @@ from .build_worker import Request
 
 #: lines of stderr that are kept for the message of a process that died
 KEPT_LINES = 5
-
-
-class StoppedError(MachineError):
-    """A build was stopped at its deadline."""
 
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -240,5 +237,13 @@ def _refusal(onnx_file: OnnxFile, last: dict[str, Any], found: BuildLog) -> Mach
         return UsageError(reason)
     if last.get("stage") == "parse":
         where = f" at node {last['node']!r} ({last['operator']})" if last.get("node") else ""
+        module = _module(onnx_file, last.get("node", ""))
+        where += f" of module {module}" if module else ""
         return ModelFileError(f"{name} cannot be parsed{where}: {reason}")
     return BackendError(f"{name} cannot be built: {reason}")
+
+
+def _module(onnx_file: OnnxFile, name: str) -> str:
+    """Path of the module that a node comes from; empty where the file does not say."""
+    nodes = read_header(onnx_file.path).graph.node if name else ()
+    return next((module_of(node) for node in nodes if node.name == name), "")

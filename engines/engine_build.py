@@ -13,14 +13,14 @@ from typing import Any
 from ..core.artifacts import OnnxFile
 from ..core.caches import cache_folder
 from ..core.engine_file import EngineFile
-from ..core.errors import BackendError, MachineError, ModelFileError
+from ..core.errors import BackendError, MachineError, ModelFileError, StoppedError
 from ..core.gpus import GpuFacts, probe_gpus
 from ..core.manifest import EngineManifest, manifest_path
 from ..core.optional import require
 from ..core.outputs import check_output
 from ..plugins.onnx_ops import inline_bodies, uses_plugins
 from .build_config import MODULES, BackendName, BuildConfig
-from .build_process import BuiltPlan, OnEvent, StoppedError, build_plan, profile_of, sizes_of
+from .build_process import BuiltPlan, OnEvent, build_plan, profile_of, sizes_of
 from .engine_cache import PLAN, EngineCache, file_sha256, place_beside
 from .graph_sizes import sizes_at
 from .memory_estimate import MemoryEstimate, estimate_memory

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -24,6 +23,7 @@ from .graph_costs import macs_by_precision
 from .graph_passes import DYNAMIC_PASSES, STATIC_PASSES, Pass, clean_up, fix_sizes
 from .graph_runs import onnx_run
 from .magnitudes import Growth
+from .onnx_report import operator_counts
 from .parity import (
     BYTE_PEAK,
     FP32_GATE,
@@ -139,6 +139,7 @@ class GraphExport:
             self.compare("typed->lowered", before, onnx_run(lowered), self._gate)
         self._summary = _summary(lowered, self.contract, self.config.size)
         finished = self._wrapped(lowered)
+        self._summary["operators"] = dict(operator_counts(finished))
         self._describe(finished)
         return strip_bodies(finished) if self.config.strict else finished
 
@@ -278,8 +279,7 @@ def _filled(size: tuple[int, int], contract: FrameContract) -> tuple[int, int]:
 
 
 def _summary(model: Any, contract: FrameContract, size: tuple[int, int] | None) -> dict[str, Any]:
-    """Count operators, weights and multiply-accumulates per type, of a 720x1280 result where the size is free."""
-    operators = Counter(node.op_type for node in model.graph.node)
+    """Count weights and multiply-accumulates per type, of a 720x1280 result where the size is free."""
     taken = size or (COST_SIZE[0] // contract.scale, COST_SIZE[1] // contract.scale)
     weights = (tensor.dims for tensor in model.graph.initializer if tensor.data_type in (1, 10, 16))
     frames = (1, 3 * contract.window, *_filled(taken, contract))
@@ -289,4 +289,4 @@ def _summary(model: Any, contract: FrameContract, size: tuple[int, int] | None) 
         sized = clean_up(fix_sizes(copy.deepcopy(model), frames[0], *frames[2:]))
         macs = macs_by_precision(sized, {"frames": frames})
     parameters = sum(map(math.prod, weights))
-    return {"operators": dict(operators), "parameters": parameters, "macs": macs, "plugins": uses_plugins(model)}
+    return {"parameters": parameters, "macs": macs, "plugins": uses_plugins(model)}

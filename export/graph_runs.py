@@ -11,7 +11,10 @@ from .parity import Run
 
 
 def onnx_run(model: Any) -> Run:
-    """Run a graph in ONNX Runtime as it is written, without its optimiser's rewritings.
+    """Run a graph in ONNX Runtime with its basic rewritings alone, which are those every processor gets.
+
+    They fold constants, drop needless nodes and multiply factors into convolutions; rewritings for one
+    processor are left out.
 
     Raises:
         QualityError: ONNX Runtime refuses the graph, at once or at a size.

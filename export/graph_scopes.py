@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby, takewhile
 from typing import Any
 
-from .torch_exporter import SCOPES_KEY
+from ..core.module_paths import scopes_of
 
 #: paths of the modules a node lies in, outermost first; the network itself is the empty path
 Scopes = tuple[str, ...]
@@ -37,7 +36,7 @@ class ScopedGraph:
         self._nodes = list(graph.node)
         self._indices = {tensor: index for index, node in enumerate(self._nodes) for tensor in node.output if tensor}
         self.producers = {tensor: self._nodes[index] for tensor, index in self._indices.items()}
-        self._scopes = _filled([_scopes(node) for node in self._nodes])
+        self._scopes = _filled([scopes_of(node) or None for node in self._nodes])
         self._readers: dict[str, set[int]] = {}
         for index, node in enumerate(self._nodes):
             for tensor in _read_by(node):
@@ -92,14 +91,6 @@ class ScopedGraph:
         # calls may differ in what the tracer could fold; then others' nodes have to stand between them
         runs = groupby(enumerate(inside), key=lambda place: place[1] - place[0])
         return [[index for _, index in run] for _, run in runs]
-
-
-def _scopes(node: Any) -> Scopes | None:
-    for entry in node.metadata_props:
-        if entry.key == SCOPES_KEY:
-            # the last scope is the operation
-            return tuple(map(str, ast.literal_eval(entry.value)))[:-1] or NETWORK
-    return None
 
 
 def _filled(scopes: Sequence[Scopes | None]) -> list[Scopes]:

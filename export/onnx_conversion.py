@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, OnnxFile
+from ..core.artifacts import PROVENANCE_KEY, OnnxFile, contract_entry, json_entry, metadata_of
 from ..core.contract import FrameContract
-from ..core.errors import ContractError, ModelFileError, QualityError, UsageError
+from ..core.errors import ModelFileError, QualityError, UsageError
 from ..core.optional import require
 from ..plugins.onnx_ops import add_bodies
 from .deployment import INNER_INPUT, bare_graph
@@ -56,7 +55,8 @@ class OnnxConversion(GraphExport):
             windows = windows or sample_windows(contract.window, [size])
         self._name, self._model = name, add_bodies(_bare(model, name, contract))
         bare_contract = replace(contract, io="float")
-        super().__init__(bare_contract, config, _provenance(model), windows, on_stage, size or CHECK_MOST)
+        provenance = json_entry(metadata_of(model), PROVENANCE_KEY)
+        super().__init__(bare_contract, config, provenance, windows, on_stage, size or CHECK_MOST)
 
     def run(self) -> Any:
         """Go through all stages.
@@ -89,9 +89,10 @@ def load_whole(file: OnnxFile) -> Any:
     onnx = require("onnx", purpose="read a model file")
     try:
         model = onnx.load(str(file.path))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+    except Exception as error:  # onnx, protobuf, NumPy and the file system each raise their own kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(
-            f"{file.path.name} cannot be read whole ({error}); is its .data file beside it?"
+            f"{file.path.name} cannot be read whole ({reason}); is its .data file beside it?"
         ) from error
     for tensor in model.graph.initializer:
         # onnx writes out that they are inside now, which is the default
@@ -116,15 +117,12 @@ def contract_in(model: Any, name: str) -> FrameContract:
     Raises:
         ModelFileError: It has none, or one with an impossible value.
     """
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    if CONTRACT_KEY not in metadata:
+    contract = contract_entry(metadata_of(model), name)
+    if contract is None:
         raise ModelFileError(
             f"{name} does not say what it needs of frames (no contract in its metadata); export it with deblurrt"
         )
-    try:
-        return FrameContract.from_json(metadata[CONTRACT_KEY])
-    except ContractError as error:
-        raise ModelFileError(f"{name}: {error}") from error
+    return contract
 
 
 def _fixed_size(model: Any, contract: FrameContract) -> Size | None:
@@ -157,12 +155,3 @@ def _bare(model: Any, name: str, contract: FrameContract) -> Any:
             "made its .safetensors file"
         )
     return bare_graph(model, contract)
-
-
-def _provenance(model: Any) -> dict[str, Any]:
-    text = next((entry.value for entry in model.metadata_props if entry.key == PROVENANCE_KEY), "{}")
-    try:
-        told = json.loads(text)
-    except json.JSONDecodeError:
-        return {}
-    return told if isinstance(told, dict) else {}

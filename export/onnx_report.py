@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ..core.artifacts import CONTRACT_KEY, OnnxFile
-from ..core.contract import FrameContract
-from ..core.errors import ContractError, ModelFileError
+from ..core.artifacts import OnnxFile, check_model, file_of, read_header, sha256_of, type_name
+from ..core.errors import ModelFileError
 from ..core.external_data import ExternalData, external_data
-from ..core.optional import require
-from ..core.tensors import TensorSpec
 from ..plugins.plugin_op import DOMAIN
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -21,6 +18,8 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 INDEX_TYPES = ("int64", "bool", "string")
 #: entries of a summary that hold multiply-accumulates per precision
 MACS_KEYS = ("macs", "macs_per_pixel")
+#: more than any network computes for a frame
+MOST_MACS = 1e24
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +86,13 @@ class OnnxReport:
         """Weights, as the summary counts them; where there is none, stored values that are no indices."""
         counted = sum(count for kind, count in self.stored.items() if kind not in INDEX_TYPES)
         told = self.file.summary.get("parameters")
-        return told if isinstance(told, int) else counted
+        return told if type(told) is int and told >= 0 else counted
 
     @property
     def mac_shares(self) -> dict[str, float]:
         """Precision -> share of the multiply-accumulates; empty where the summary does not say."""
         macs = next((self.file.summary[key] for key in MACS_KEYS if key in self.file.summary), None)
-        if not isinstance(macs, dict) or not all(isinstance(count, (int, float)) for count in macs.values()):
+        if not isinstance(macs, dict) or not all(map(_is_count, macs.values())):
             return {}
         total = sum(macs.values())
         return {precision: count / total for precision, count in macs.items()} if total else {}
@@ -115,7 +114,7 @@ class OnnxReport:
         Raises:
             ModelFileError: With each file and what is wrong.
         """
-        problems = [f"{data.location} {data.problem}" for data in self.external if data.problem]
+        problems = [f"{data.location!r:.80} {data.problem}" for data in self.external if data.problem]
         if problems:
             raise ModelFileError(
                 f"weights of {self.file.path.name} lie in files beside it, and {'; '.join(problems)}; "
@@ -155,23 +154,19 @@ def report_onnx(path: Path) -> OnnxReport:
     Raises:
         ModelFileError: The file is missing, damaged or no ONNX, or its contract holds an impossible value.
     """
-    model = _read(path)
+    model = read_header(path)
     external = tuple(external_data(path.parent, _tensors(model)))
     if not any(data.problem for data in external):
-        _check(path)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = tuple(_spec(value) for value in model.graph.input if value.name not in constants)
-    outputs = tuple(_spec(value) for value in model.graph.output)
-    file = OnnxFile(path, inputs, outputs, metadata, _contract(path, metadata))
+        check_model(path)
+    file = file_of(model, path)
     bodies = {_name(function.domain, function.name): function for function in model.functions}
-    called = Counter(_names(model.graph.node))
+    called = operator_counts(model)
     used = called + Counter(name for function in model.functions for name in _names(function.node))
     others = {name: count for name, count in used.items() if "::" in name}
     return OnnxReport(
         file,
         path.stat().st_size,
-        file.sha256(),
+        sha256_of([path]),
         model.ir_version,
         {opset.domain or "ai.onnx": opset.version for opset in model.opset_import},
         dict(sorted(called.items())),
@@ -187,53 +182,14 @@ def report_onnx(path: Path) -> OnnxReport:
     )
 
 
-def _read(path: Path) -> Any:
-    onnx = require("onnx", purpose="read a model file")
-    if not path.is_file():
-        raise ModelFileError(f"no model file at {path}; check the path")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf and the file system each raise their own kinds
-        raise _unfit(path, error) from error
-    if not model.HasField("graph"):
-        raise ModelFileError(f"{path} is not an ONNX model (it holds no graph); export it again")
-    return model
+def _is_count(value: object) -> bool:
+    """Whether an edited file can mean it as a number of operations."""
+    return type(value) in (int, float) and 0 <= cast(float, value) <= MOST_MACS
 
 
-def _check(path: Path) -> None:
-    onnx = require("onnx", purpose="read a model file")
-    try:
-        # by its path, since external data is looked for beside it
-        onnx.checker.check_model(str(path))
-    except Exception as error:  # the checker and protobuf each raise their own kinds
-        raise _unfit(path, error) from error
-
-
-def _unfit(path: Path, error: Exception) -> ModelFileError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ModelFileError(f"{path} is not an ONNX model ({reason[:120]}); export it again")
-
-
-def _contract(path: Path, metadata: dict[str, str]) -> FrameContract | None:
-    try:
-        return FrameContract.from_json(metadata[CONTRACT_KEY]) if CONTRACT_KEY in metadata else None
-    except ContractError as error:
-        raise ModelFileError(f"{path.name}: {error}") from error
-
-
-def _spec(value: Any) -> TensorSpec:
-    tensor = value.type.tensor_type
-    shape = (
-        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or f"axis{axis}")
-        for axis, dim in enumerate(tensor.shape.dim)
-    )
-    return TensorSpec(value.name, _type_name(tensor.elem_type), tuple(shape))
-
-
-def _type_name(kind: int) -> str:
-    """NumPy's name of an ONNX type; ONNX's own where NumPy has none."""
-    name: str = require("onnx", purpose="read a model file").TensorProto.DataType.Name(kind).lower()
-    return {"float": "float32", "double": "float64"}.get(name, name)
+def operator_counts(model: Any) -> Counter[str]:
+    """Count the nodes of ``onnx.ModelProto`` by operator, inner graphs included; ours are ``deblurrt::NAME``."""
+    return Counter(_names(model.graph.node))
 
 
 def _name(domain: str, operator: str) -> str:
@@ -271,5 +227,5 @@ def _stored(model: Any) -> Counter[str]:
         size = 1
         for side in tensor.dims:
             size *= side
-        counts[_type_name(tensor.data_type)] += size
+        counts[type_name(tensor.data_type)] += size
     return counts

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..core.module_paths import module_of
 from ..core.tensors import Array
 from .emulation import emulate
 from .magnitudes import Feeds, Growth, Magnitudes, grown, measure, session
 from .parity import BF16_GATE, FP16_GATE, UNIT_PEAK, ParityGate, compare_arrays
 from .precision import LowPrecision, TypePlan
-from .torch_exporter import SCOPES_KEY
 
 #: largest finite values
 LARGEST = {"fp16": 65504.0, "bf16": 3.3e38}
@@ -163,13 +163,6 @@ def refine(model: Any, feeds: Sequence[Feeds], found: RangeAudit, peak: float = 
             break
         found = max(wider, key=lambda candidate: _distance_db(model, feeds, expected, candidate, peak))
     return found
-
-
-def module_of(node: Any) -> str:
-    """Path of the module a node comes from; empty where the tracer did not say."""
-    entry = next((entry.value for entry in node.metadata_props if entry.key == SCOPES_KEY), "")
-    scopes = [part.strip(" '\"") for part in entry.strip("[]").split(",")]
-    return scopes[-2] if len(scopes) > 1 else ""
 
 
 def _distance_db(

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..core.causes import cause
-from ..core.contract import FrameContract
+from ..core.contract import LARGEST_PX, FrameContract
 from ..core.errors import UsageError
+from ..core.module_paths import SCOPES_KEY, module_of
 from ..core.optional import require
 from .operator_swaps import operators_as_nodes
 from .student_graph import IR_VERSION, OPSET
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 TRACE_MULTIPLES = (6, 8)
 #: smallest side it is traced with, pixels: torch takes a side of one for a constant
 TRACE_LEAST_PX = 32
-#: largest side the file promises to take, pixels
-LARGEST_PX = 16384
-#: metadata of a node that is kept: the path of its module
-SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
 def float_graph(network: nn.Module, contract: FrameContract) -> Any:
@@ -137,8 +134,8 @@ def _name_nodes(model: Any) -> None:
     """Name nodes by module and operation, and drop what else the tracer noted, such as paths of this machine."""
     for node in model.graph.node:
         kept = {entry.key: entry.value for entry in node.metadata_props if entry.key == SCOPES_KEY}
-        scopes = [part.strip(" '\"") for part in kept.get(SCOPES_KEY, "[]").strip("[]").split(",")]
-        module = scopes[-2] if len(scopes) > 1 and not scopes[-2].startswith("_empty") else ""
+        module = module_of(node)
+        module = "" if module.startswith("_empty") else module
         node.name = f"{module}/{node.name.removeprefix('node_')}" if module else node.name.removeprefix("node_")
         del node.metadata_props[:]
         for key, value in kept.items():

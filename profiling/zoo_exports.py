@@ -18,10 +18,11 @@ from typing import Any
 import click
 import numpy as np
 
-from ..core.artifacts import OnnxFile, write_onnx
+from ..core.artifacts import OnnxFile, read_header, write_onnx
 from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.outputs import write_whole
+from ..export.deployment import WRAPPING
 from ..export.export_config import ExportConfig
 from ..export.onnx_conversion import OnnxConversion, load_whole
 from ..export.onnx_export import OnnxExport
@@ -57,7 +58,7 @@ def measure(variant: Variant, folder: Path) -> Row:
     sizes = export.report().stages[0].results
     row: Row = {
         "network": variant.label,
-        "nodes": sum(written.summary["operators"].values()),
+        "nodes": sum(not node.name.startswith(WRAPPING) for node in read_header(path).graph.node),
         "parameters": written.summary["parameters"],
         "bytes": path.stat().st_size,
         "seconds": seconds,

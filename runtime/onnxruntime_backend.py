@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..core.artifacts import OnnxFile
-from ..core.errors import BackendError
+from ..core.errors import BackendError, ModelFileError
 from ..core.optional import require
 from ..core.tensors import Array, check_inputs
+from ..plugins.plugin_op import DOMAIN
 from .backend import BackendConfig
+
+#: how ONNX Runtime names an operator it has no code for
+UNKNOWN_OPERATOR = re.compile(r"(?P<domain>[\w.]*):(?P<name>\w+)\(-?\d+\) is not a registered function/op")
 
 
 class OnnxRuntimeBackend:
@@ -23,6 +28,7 @@ class OnnxRuntimeBackend:
 
     Raises:
         BackendError: The provider is not in the installed wheel, or the model does not load.
+        ModelFileError: The model has an operator that is neither ONNX's, nor ONNX Runtime's, nor ours.
     """
 
     name = "onnxruntime"
@@ -41,6 +47,12 @@ class OnnxRuntimeBackend:
             self._session = self._runtime.InferenceSession(str(onnx_file.path), options, providers=[provider])
         except Exception as error:  # the library's own exceptions have no common base
             reason = str(error).strip().splitlines()[0]
+            unknown = UNKNOWN_OPERATOR.search(reason)
+            if unknown is not None and unknown["domain"] != DOMAIN:
+                raise ModelFileError(
+                    f"{onnx_file.path.name} has the operator {unknown['name']} of {unknown['domain'] or 'ONNX'}, which "
+                    "ONNX Runtime does not know; export the network with standard operators"
+                ) from error
             raise BackendError(f"ONNX Runtime cannot load {onnx_file.path.name} ({reason})") from error
         if self._session.get_providers()[0] != provider:
             raise BackendError(f"ONNX Runtime could not start {provider} and would fall back to the CPU")

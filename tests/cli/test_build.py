@@ -75,6 +75,19 @@ def test_other_sizes_are_a_miss_that_is_explained(
     assert told["shapes"] == [[64, 96], [64, 96], [96, 128]]
 
 
+def test_interrupted_build_ends_with_130_and_leaves_nothing(
+    deblurrt: Deblurrt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_bar: object, event: dict[str, Any]) -> None:
+        if event["event"] == "building":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("deblurrt.cli.build._Bar.event", interrupt)
+    monkeypatch.chdir(tmp_path)
+    assert deblurrt("build", "fast", *RTX, "--shapes", "frames:1x72x96x3") == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_file_keeps_its_types_unless_others_are_asked_for(deblurrt: Deblurrt, tmp_path: Path) -> None:
     file, exact, half = (tmp_path / name for name in ("fast.onnx", "exact.engine", "half.engine"))
     assert deblurrt("export", "fast", "--size", "64x96", "-o", file) == 0
@@ -211,7 +224,8 @@ def test_other_shapes_are_refused_with_the_right_one(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pool", "mebibytes"), [("workspace:1024", 1024), ("workspace:2G", 2048), ("workspace:0.5M", 1), (None, None)]
+    ("pool", "mebibytes"),
+    [("workspace:1024", 1024), ("workspace:2G", 2048), ("workspace:0.5M", 1), ("workspace:64mib", 64), (None, None)],
 )
 def test_pool_in_trtexecs_spelling(pool: str | None, mebibytes: int | None) -> None:
     assert workspace_from(pool) == mebibytes

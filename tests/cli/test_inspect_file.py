@@ -100,7 +100,7 @@ def test_missing_external_data_ends_with_6_after_the_report(
     (tmp_path / "weights.bin").unlink()
     assert deblurrt("inspect", model, "--json", "-") == 6
     shown = capsys.readouterr()
-    assert "weights.bin is missing" in shown.err
+    assert "'weights.bin' is missing" in shown.err
     external = json.loads(shown.out)["external"]
     assert external == [{"location": "weights.bin", "size_bytes": None, "sha256": None, "problem": "is missing"}]
 

@@ -18,6 +18,7 @@ EXIT_CODES = {
     "MachineError": 5,
     "MissingExtraError": 5,
     "BackendError": 5,
+    "StoppedError": 5,
     "InputError": 6,
     "SourceError": 6,
     "ModelFileError": 6,

@@ -79,8 +79,8 @@ def refusal(path: Path) -> str:
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "none.onnx").startswith(f"no model at {tmp_path}/none.onnx; ")
-    assert refusal(tmp_path).startswith(f"no model at {tmp_path}; ")
+    assert refusal(tmp_path / "none.onnx").startswith(f"no model file at {tmp_path}/none.onnx; ")
+    assert refusal(tmp_path).startswith(f"no model file at {tmp_path}; ")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 100, b"\x89PNG\r\n\x1a\n" + bytes(range(256))])

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from deblurrt.core.artifacts import CONTRACT_KEY, OnnxFile, write_onnx
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import BackendError, MachineError, ModelFileError, OutputError, UsageError
+from deblurrt.core.module_paths import SCOPES_KEY
 from deblurrt.engines.build_config import MODULES, BuildConfig, Shapes
 from deblurrt.engines.build_process import build_plan, profile_of
 
@@ -62,7 +63,7 @@ def test_plan_is_written_and_events_are_told(fake: Calls, any_size: OnnxFile, tm
 
 def test_every_choice_reaches_the_builder(fake: Calls, any_size: OnnxFile, tmp_path: Path) -> None:
     timings = tmp_path / "timings"
-    config = BuildConfig(shapes=SHAPES, targets=("sm86",), workspace_mib=3, optimization_level=4, timing_cache=timings)
+    config = BuildConfig("tensorrt", SHAPES, workspace_mib=3, optimization_level=4, timing_cache=timings)
     build_plan(any_size, config, tmp_path / "m.engine")
     build_plan(any_size, config, tmp_path / "m.engine", force=True)
     assert fake() == [
@@ -71,14 +72,33 @@ def test_every_choice_reaches_the_builder(fake: Calls, any_size: OnnxFile, tmp_p
         ["set", "profiling_verbosity", 2],
         ["pool", "WORKSPACE", 3 << 20],
         ["set", "builder_optimization_level", 4],
-        ["set", "num_compute_capabilities", 1],
-        ["capability", "SM86", 0],
         ["create_timing_cache", len(b"timings")],
         ["set_timing_cache", False],
         ["set_shape", "frames", [1, 64, 64, 3], [1, 720, 1280, 3], [1, 1088, 1920, 3]],
         ["add_optimization_profile"],
     ]
     assert timings.read_bytes() == b"timings"
+
+
+def test_targets_reach_the_builder(fake: Calls, any_size: OnnxFile, tmp_path: Path) -> None:
+    build_plan(any_size, BuildConfig(shapes=SHAPES, targets=("sm86",)), tmp_path / "m.engine")
+    assert [call for call in fake() if "capab" in str(call)] == [
+        ["set", "num_compute_capabilities", 1],
+        ["capability", "SM86", 0],
+    ]
+
+
+def test_module_of_the_node_that_is_not_parsed_is_named(
+    fake: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_TRT_MODE", "misparses")
+    file = model_file(tmp_path, FrameContract(), ["batch", "height", "width", 3])
+    model = onnx.load(file.path)
+    model.graph.node[0].name = "body.3/strange"
+    model.graph.node[0].metadata_props.add(key=SCOPES_KEY, value="['', 'body', 'body.3', 'strange']")
+    onnx.save(model, file.path)
+    with pytest.raises(ModelFileError, match=r"at node 'body.3/strange' \(Strange\) of module body\.3: no importer"):
+        build_plan(file, BuildConfig(shapes=SHAPES), tmp_path / "m.engine")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +140,7 @@ def test_interrupt_ends_the_builder(
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", remembered)
+    threads = threading.active_count()
 
     def interrupt(event: dict[str, Any]) -> None:
         if event["event"] == "finished":
@@ -129,7 +150,7 @@ def test_interrupt_ends_the_builder(
         build_plan(any_size, BuildConfig(shapes=SHAPES), tmp_path / "m.engine", on_event=interrupt)
     assert started[0].poll() is not None
     assert not list(tmp_path.glob("m.engine*"))
-    assert threading.active_count() == 1
+    assert threading.active_count() == threads
 
 
 def test_missing_builder_names_its_extra(any_size: OnnxFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

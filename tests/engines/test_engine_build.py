@@ -18,12 +18,12 @@ from onnx import TensorProto, helper
 
 from deblurrt.core.artifacts import CONTRACT_KEY, OnnxFile, open_onnx, write_onnx
 from deblurrt.core.contract import FrameContract
-from deblurrt.core.errors import BackendError, MachineError, ModelFileError, QualityError
+from deblurrt.core.errors import BackendError, MachineError, ModelFileError, QualityError, StoppedError
 from deblurrt.core.gpus import Gpu, GpuFacts
 from deblurrt.core.manifest import read_manifest
 from deblurrt.engines import engine_build
 from deblurrt.engines.build_config import MODULES, BuildConfig
-from deblurrt.engines.build_process import BuiltPlan, StoppedError, build_plan
+from deblurrt.engines.build_process import BuiltPlan, build_plan
 from deblurrt.engines.engine_build import engine_from_onnx
 from deblurrt.engines.precision_label import PrecisionLabel
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from deblurrt.core.artifacts import write_onnx
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import QualityError, UsageError
 from deblurrt.core.optional import require
@@ -20,6 +22,7 @@ from deblurrt.export.deployment import deployment_graph
 from deblurrt.export.emulation import emulate
 from deblurrt.export.export_config import ExportConfig
 from deblurrt.export.graph_export import CHECK_MOST, GraphExport
+from deblurrt.export.onnx_report import report_onnx
 from deblurrt.export.parity import Window, sample_windows
 from deblurrt.plugins.onnx_ops import strip_bodies
 from tests.export.float_networks import (
@@ -277,3 +280,9 @@ def test_summary_counts_the_network_at_the_files_size() -> None:
         summary = next(entry.value for entry in made.metadata_props if entry.key == "deblurrt.summary")
         macs.append(json.loads(summary)["macs"]["fp32"])
     assert macs[1] == 2 * macs[0] == 2 * 16 * 24 * (3 * 8 + 8 * 9 * 3)
+
+
+@pytest.mark.parametrize("config", [{}, {"io": "float"}, {"size": (16, 24)}, {"target": "openvino"}], ids=str)
+def test_summary_counts_the_nodes_of_the_file(tmp_path: Path, config: dict[str, Any]) -> None:
+    file = write_onnx(work_of(**config).finish(network(FOLDED)), tmp_path / "a.onnx")
+    assert file.summary["operators"] == report_onnx(file.path).operators

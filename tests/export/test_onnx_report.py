@@ -151,14 +151,14 @@ def test_missing_external_data_is_noted_then_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").unlink()
     report = report_onnx(path)
     assert report.file.contract == CONTRACT
-    with pytest.raises(ModelFileError, match=r"weights of e\.onnx lie in files .* weights\.bin is missing; copy"):
+    with pytest.raises(ModelFileError, match=r"weights of e\.onnx lie in files .* 'weights\.bin' is missing; copy"):
         report.check()
 
 
 def test_external_data_cut_short_is_refused(tmp_path: Path) -> None:
     path = write_external(tmp_path / "e.onnx")
     (tmp_path / "weights.bin").write_bytes(b"1234")
-    with pytest.raises(ModelFileError, match=r"weights\.bin has 4 bytes, at least 324 are needed"):
+    with pytest.raises(ModelFileError, match=r"'weights\.bin' has 4 bytes, at least 324 are needed"):
         report_onnx(path).check()
 
 

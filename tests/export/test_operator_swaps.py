@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import ContractError
+from deblurrt.core.module_paths import SCOPES_KEY
 from deblurrt.core.optional import require
 from deblurrt.export.deform_calls import FUNCTIONS, basicsr_on_cpu, kind_of
 from deblurrt.export.export_config import ExportConfig
 from deblurrt.export.onnx_export import OnnxExport
 from deblurrt.export.operator_swaps import SWAPS, operators_as_nodes
-from deblurrt.export.torch_exporter import SCOPES_KEY, float_graph
+from deblurrt.export.torch_exporter import float_graph
 from deblurrt.models.local_pool import LocalAvgPool2d
 from deblurrt.models.network import DeblurNetwork
 from deblurrt.plugins.onnx_ops import add_bodies, uses_plugins

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import UsageError
+from deblurrt.core.module_paths import SCOPES_KEY
 from deblurrt.core.optional import require
-from deblurrt.export.torch_exporter import SCOPES_KEY, float_graph
+from deblurrt.export.torch_exporter import float_graph
 from deblurrt.models import create_model
 from deblurrt.models.network import DeblurNetwork
 from tests.models.small_zoo import SMALL
