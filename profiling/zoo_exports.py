@@ -23,14 +23,21 @@ from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.outputs import write_whole
 from ..export.deployment import WRAPPING
-from ..export.export_config import ExportConfig
+from ..export.export_config import ExportConfig, Precision
 from ..export.onnx_conversion import OnnxConversion, load_whole
 from ..export.onnx_export import OnnxExport
 from ..export.parity import FP32_GATE, compare_arrays, sample_frames, sample_windows
+from ..export.student_graph import student_model
+from ..runtime.shipped_models import find_model
+from ..training.weights import load_weights, provenance
 from .zoo_engines import measure_engines
 from .zoo_exports_page import page
 from .zoo_variants import VARIANTS, Variant
 
+#: networks that ship as ONNX files
+SHIPPED = ("default", "fast")
+#: precision -> name of a file
+PLACES: dict[Precision, str] = {"fp32": "{}.onnx", "fp16": "{}.fp16.onnx"}
 #: pictures on which every form is compared, pixels: a multiple of all, and two that are filled up
 SIZES = ((32, 48), (41, 26), (24, 56))
 
@@ -100,11 +107,28 @@ def _openvino(file: OnnxFile, network: Any, contract: Any) -> float:
 
 
 def _say(variant: Variant, what: str) -> None:
-    click.echo(f"{variant.label}: {what}", err=True)
+    _tell(variant.label, what)
 
 
-def _rows(chosen: Sequence[Variant], work: Path) -> Iterator[Row]:
-    for variant in chosen:
+def _tell(name: str, what: str) -> None:
+    click.echo(f"{name}: {what}", err=True)
+
+
+def _shipped_files(name: str, folder: Path) -> None:
+    """Write a shipped network in both precisions, for any size."""
+    arrays, recipe, trained = load_weights(find_model(name).with_suffix(".safetensors"))
+    model = student_model(recipe.model, arrays, provenance(arrays, recipe, trained), io="float")
+    for precision, place in PLACES.items():
+        converted = OnnxConversion(model, name, ExportConfig(precision=precision)).run()
+        write_onnx(converted, folder / place.format(name), force=True)
+
+
+def _rows(only: Sequence[str], work: Path) -> Iterator[Row]:
+    for name in (name for name in SHIPPED if not only or name in only):
+        _shipped_files(name, work)
+        engines = partial(measure_engines, name, work, partial(_tell, name))
+        yield {"network": name, "engines": _kept(work / f"{name}.engines.json", engines)}
+    for variant in (variant for variant in VARIANTS if not only or variant.label in only):
         exported = _kept(work / f"{variant.label}.json", partial(measure, variant, work))
         gc.collect()
         engines = partial(measure_engines, variant.label, work, partial(_say, variant))
@@ -124,10 +148,9 @@ def _kept(place: Path, work: Callable[[], Row]) -> Row:
 @click.option("--output", type=click.Path(path_type=Path), help="Page that is written, replaced if it exists.")
 @click.option("--only", multiple=True, help="Name of a network; all if not given.")
 def main(work: Path, output: Path | None, only: tuple[str, ...]) -> None:
-    """Export, compare and build every network of the zoo at full size; about two minutes each."""
-    chosen = [variant for variant in VARIANTS if not only or variant.label in only]
+    """Export, compare and build every network of the zoo at full size, and build the shipped ones; minutes each."""
     work.mkdir(parents=True, exist_ok=True)
-    text = page(list(_rows(chosen, work)))
+    text = page(list(_rows(only, work)))
     if output is None:
         click.echo(text)
     else:

@@ -70,6 +70,8 @@ def _files(rows: Iterable[Row]) -> str:
     head = ("network", "parameters", "nodes", "MiB", "fp16 MiB", "seconds", "max abs", "OpenVINO", "fp16 dB", "kept")
     lines = []
     for row in rows:
+        if "nodes" not in row:  # shipped as a file
+            continue
         differences = ", ".join(f"{value:.1e} ({size})" for size, value in row["max_abs"].items())
         lines.append(
             (
