@@ -11,6 +11,8 @@ from .errors import MachineError, ModelFileError
 from .manifest import EngineManifest, read_manifest
 
 HASH_BLOCK_BYTES = 1 << 20
+#: types a network can be exported in
+NETWORK_PRECISIONS = {"fp32", "fp16", "bf16"}
 #: what engines of TensorRT-RTX run on when they were built for no target in particular
 RTX_PORTABLE = ("8.0", "8.6", "8.9", "12.0", "12.1")
 
@@ -91,8 +93,14 @@ class EngineFile:
         manifest = self.manifest
         least, best, most = (f"{height}x{width}" for height, width in manifest.shapes)
         sizes = f"--size {best}" if least == best == most else f"--shapes {least}/{best}/{most}"
+        # an ONNX file brings its types along
+        types = set(manifest.precision) & NETWORK_PRECISIONS if not manifest.model.endswith(".onnx") else set()
+        precision = f" --precision {max(types, key=lambda name: manifest.precision[name])}" if types else ""
         name = shlex.quote(self.path.name)
-        return f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend} {sizes} -o {name} --force"
+        return (
+            f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend} {sizes}{precision} -o {name} "
+            "--force"
+        )
 
 
 def open_engine(path: Path) -> EngineFile:

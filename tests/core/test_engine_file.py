@@ -64,6 +64,12 @@ def test_misfit_names_the_command_that_builds_it() -> None:
     EngineFile(Path("m.engine"), ORIN).check_fits(HERE)
 
 
+def test_network_is_built_again_in_its_types() -> None:
+    network = replace(RTX, model="mprnet", shapes=((720, 1280),) * 3, precision={"fp16": 0.004, "fp32": 0.996})
+    command = "deblurrt build mprnet --backend tensorrt-rtx --size 720x1280 --precision fp32 -o m.engine --force"
+    assert EngineFile(Path("m.engine"), network).rebuild() == command
+
+
 def test_frames_outside_the_profile_are_refused_with_both_remedies() -> None:
     engine = EngineFile(Path("m.engine"), ORIN)
     engine.check_size((1088, 1920))
