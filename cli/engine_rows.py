@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
-from typing import cast
 
 from ..core.contract import FrameContract
-from ..core.engine_file import EngineFile, Host
-from ..core.errors import MachineError
-from ..core.gpus import probe_gpus
-from ..engines.build_config import BackendName
-from ..engines.engine_build import builder_version
+from ..core.engine_file import EngineFile
+from ..core.tensorrt_packages import this_host
 
 MEBIBYTE = 1 << 20
-
-
-def this_host(backend: str) -> Host:
-    """What of this machine an engine of ``backend`` has to fit."""
-    version = ""
-    with suppress(MachineError):
-        version = builder_version(cast(BackendName, backend))
-    gpus = probe_gpus().gpus
-    return Host(version, gpus[0].compute_capability, gpus[0].name) if gpus else Host(version)
 
 
 def contract_text(contract: FrameContract | None) -> str:

@@ -14,6 +14,7 @@ EXTRA_OF_MODULE = {
     "onnx": "",
     "onnxruntime": "",
     "PIL": "data",
+    "cuda": "gpu",
     "cv2": "opencv",
     "h5py": "keras",
     "lpips": "lpips",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TypeAlias
 
+from ..core import tensorrt_packages
 from ..core.errors import UsageError
 
-BackendName = Literal["tensorrt", "tensorrt-rtx"]
+BackendName: TypeAlias = tensorrt_packages.BackendName
 
 #: Python module behind each backend
-MODULES: dict[BackendName, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+MODULES = tensorrt_packages.MODULES
 #: compute capabilities as users write them: sm86
 TARGET = re.compile(r"sm\d{2,3}")
 MOST_LEVEL = 5

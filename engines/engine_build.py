@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +16,15 @@ from ..core.gpus import GpuFacts, probe_gpus
 from ..core.manifest import EngineManifest, manifest_path
 from ..core.optional import require
 from ..core.outputs import check_output
+from ..core.tensorrt_packages import library_version
 from ..plugins.onnx_ops import inline_bodies, uses_plugins
-from .build_config import MODULES, BackendName, BuildConfig
+from .build_config import BackendName, BuildConfig
 from .build_process import BuiltPlan, OnEvent, build_plan, profile_of, sizes_of
 from .engine_cache import PLAN, EngineCache, file_sha256, place_beside
 from .graph_sizes import sizes_at
 from .memory_estimate import MemoryEstimate, estimate_memory
 from .precision_label import PrecisionLabel, convolutions, label
 
-#: packages that bring each builder; asking them is quicker than importing it
-PACKAGES: dict[BackendName, tuple[str, ...]] = {
-    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
-    "tensorrt-rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx"),
-}
 #: levels that are tried one after the other within a time limit
 LEVELS = (0, 1, 2, 3, 4, 5)
 MEBIBYTE = 1 << 20
@@ -231,12 +225,9 @@ def _options(config: BuildConfig) -> dict[str, Any]:
 
 
 def builder_version(backend: BackendName) -> str:
-    """Version of the builder, from its package where there is one.
+    """Version of the builder.
 
     Raises:
         MissingExtraError: It is not installed.
     """
-    for package in PACKAGES[backend]:
-        with suppress(PackageNotFoundError):
-            return version(package)
-    return str(require(MODULES[backend], purpose="build an engine").__version__)
+    return library_version(backend, "build an engine")
