@@ -1,0 +1,233 @@
+// Modulated deformable convolution in one kernel: columns are sampled into shared memory and never leave it.
+//
+// A block owns 128 pixels and 64 output channels of one image and group. For the channels that share offsets it works
+// out once where each tap looks and with which factors, then samples them and multiplies, `kDepth` columns at a time.
+#pragma once
+
+#include "deform_tile.h"
+
+namespace deblurrt {
+
+// taps whose places are in shared memory at once; larger kernels take several rounds
+constexpr int kTaps = 9;
+
+template <class T>
+struct DeformTensors {
+  const T *x, *offset, *mask, *weight, *bias;
+  T* y;
+};
+
+// Where a tap looks for a pixel.
+struct Corners {
+  Float4 shares;   // top left, top right, bottom left, bottom right; with the factor of the mask
+  int64_t packed;  // index of top left in the map (or before it), times 16, and a bit for each corner inside it
+};
+
+template <class T>
+DEBLURRT_DEVICE float sample(const T* map, const Float4& shares, int64_t packed, int width) {
+  const T* place = map + (packed >> 4);
+  float sum = 0;
+  if (packed & 1) sum += shares.v[0] * to_float(read(place));
+  if (packed & 2) sum += shares.v[1] * to_float(read(place + 1));
+  if (packed & 4) sum += shares.v[2] * to_float(read(place + width));
+  if (packed & 8) sum += shares.v[3] * to_float(read(place + width + 1));
+  return sum;
+}
+
+// Where a tap begins and how far its offset moves it from there.
+struct Reach {
+  int64_t start;
+  float shift;
+};
+
+// A place beyond the map by a pixel or more, or none at all, has no corner; comparisons with NaN are false.
+DEBLURRT_DEVICE bool is_near(const Reach& reach, int side) {
+  const float place = static_cast<float>(reach.start) + reach.shift;
+  return place > -1 && place < static_cast<float>(side);
+}
+
+// Shares come from the offset alone, so that they are as exact at the end of a wide map as at its start.
+DEBLURRT_DEVICE Corners corners_of(const Reach& y, const Reach& x, float factor, int height, int width) {
+  Corners found{};
+  if (!is_near(y, height) || !is_near(x, width)) return found;
+  const float top = floorf(y.shift), left = floorf(x.shift);
+  const int64_t row = y.start + static_cast<int64_t>(top), column = x.start + static_cast<int64_t>(left);
+  const float down = y.shift - top, right = x.shift - left;
+  const int in_top = row >= 0 && row < height, in_bottom = row >= -1 && row + 1 < height;
+  const int in_left = column >= 0 && column < width, in_right = column >= -1 && column + 1 < width;
+  found.shares.v[0] = (1 - down) * (1 - right) * factor;
+  found.shares.v[1] = (1 - down) * right * factor;
+  found.shares.v[2] = down * (1 - right) * factor;
+  found.shares.v[3] = down * right * factor;
+  const int inside = (in_top & in_left) | (in_top & in_right) << 1 | (in_bottom & in_left) << 2 |
+                     (in_bottom & in_right) << 3;
+  found.packed = (row * width + column) * 16 + inside;
+  return found;
+}
+
+template <class T, class Tile>
+struct DeformConv {
+  static constexpr int kThreads = kTileThreads;
+  static constexpr int kDepth = Tile::kDepth;
+
+  struct Columns {
+    Float4 shares[kTaps][kTilePixels];
+    int64_t packed[kTaps][kTilePixels];
+    typename Tile::Operands operands;
+  };
+  union Shared {
+    Columns columns;
+    alignas(32) float sums[kTileOutputs][kSumStride];
+  };
+
+  // What a block works on.
+  struct Place {
+    int64_t image, first_pixel;
+    int pixels, group, first_output, outputs;
+  };
+  // Channels with common offsets, and some of the taps.
+  struct Part {
+    int first_channel, channels, first_tap, taps;
+  };
+
+  DeblurrtDeformConv call;
+  DeformTensors<T> tensors;
+
+  DEBLURRT_ANYWHERE int64_t pixels() const { return static_cast<int64_t>(call.out_height) * call.out_width; }
+  DEBLURRT_ANYWHERE int taps() const { return call.kernel[0] * call.kernel[1]; }
+  DEBLURRT_ANYWHERE int group_inputs() const { return call.in_channels / call.groups; }
+  DEBLURRT_ANYWHERE int group_outputs() const { return call.out_channels / call.groups; }
+  DEBLURRT_ANYWHERE int64_t blocks() const {
+    return divide_up<int64_t>(pixels(), kTilePixels) * divide_up(group_outputs(), kTileOutputs) * call.groups *
+           call.batch;
+  }
+
+  DEBLURRT_DEVICE void operator()(const Block& block, Shared& shared) const {
+    const Place at = place_of(block.index);
+    const int sharing = call.in_channels / call.offset_groups;
+    const int end = (at.group + 1) * group_inputs();
+    Tile tile;
+    tile.clear_sums(block);
+    for (int channel = at.group * group_inputs(); channel < end;) {
+      const int next = smaller(end, (channel / sharing + 1) * sharing);
+      for (int tap = 0; tap < taps(); tap += kTaps) {
+        const Part part{channel, next - channel, tap, smaller(kTaps, taps() - tap)};
+        find_corners(block, shared.columns, at, part);
+        for (int depth = 0; depth < part.channels * part.taps; depth += kDepth) {
+          fill(block, shared.columns, at, part, depth);
+          tile.add(block, shared.columns.operands);
+        }
+      }
+      channel = next;
+    }
+    tile.give(block, shared.sums);
+    write(block, shared, at);
+  }
+
+ private:
+  DEBLURRT_DEVICE Place place_of(int64_t index) const {
+    const int64_t tiles = divide_up<int64_t>(pixels(), kTilePixels);
+    const int output_tiles = divide_up(group_outputs(), kTileOutputs);
+    Place at;
+    at.first_pixel = index % tiles * kTilePixels;
+    index /= tiles;
+    at.first_output = static_cast<int>(index % output_tiles) * kTileOutputs;
+    index /= output_tiles;
+    at.group = static_cast<int>(index % call.groups);
+    at.image = index / call.groups;
+    at.pixels = static_cast<int>(smaller<int64_t>(kTilePixels, pixels() - at.first_pixel));
+    at.outputs = smaller(kTileOutputs, group_outputs() - at.first_output);
+    return at;
+  }
+
+  DEBLURRT_DEVICE void find_corners(const Block& block, Columns& shared, const Place& at, const Part& part) const {
+    const int offset_group = part.first_channel / (call.in_channels / call.offset_groups);
+    const int64_t first = (at.image * call.offset_groups + offset_group) * taps() + part.first_tap;
+    block.each([&](int thread) {
+      const int pixel = thread % kTilePixels;
+      const int64_t place = at.first_pixel + pixel;
+      const int row = static_cast<int>(place / call.out_width), column = static_cast<int>(place % call.out_width);
+      for (int tap = thread / kTilePixels; tap < part.taps; tap += kThreads / kTilePixels) {
+        Corners found{};
+        if (pixel < at.pixels) {
+          const T* shift = tensors.offset + (first + tap) * 2 * pixels() + place;
+          const int down = (part.first_tap + tap) / call.kernel[1], across = (part.first_tap + tap) % call.kernel[1];
+          const int64_t y = static_cast<int64_t>(row) * call.stride[0] - call.pad[0] +
+                            static_cast<int64_t>(down) * call.dilation[0];
+          const int64_t x = static_cast<int64_t>(column) * call.stride[1] - call.pad[1] +
+                            static_cast<int64_t>(across) * call.dilation[1];
+          found = corners_of({y, to_float(read(shift))}, {x, to_float(read(shift + pixels()))},
+                             to_float(read(tensors.mask + (first + tap) * pixels() + place)), call.height, call.width);
+        }
+        shared.shares[tap][pixel] = found.shares;
+        shared.packed[tap][pixel] = found.packed;
+      }
+    });
+  }
+
+  // Columns run through the channels of one tap first: what a thread knows of a tap serves all of them.
+  DEBLURRT_DEVICE void fill(const Block& block, Columns& shared, const Place& at, const Part& part, int depth) const {
+    constexpr int kEach = kDepth / (kThreads / kTilePixels);
+    const int columns = part.channels * part.taps;
+    const int64_t map_size = static_cast<int64_t>(call.height) * call.width;
+    const T* maps = tensors.x + (at.image * call.in_channels + part.first_channel) * map_size;
+    block.each([&](int thread) {
+      const int pixel = thread % kTilePixels, first = thread / kTilePixels * kEach;
+      int tap = (depth + first) / part.channels, channel = (depth + first) % part.channels;
+      Float4 shares{};
+      int64_t packed = 0;
+      float values[kEach];
+      DEBLURRT_UNROLL
+      for (int each = 0; each < kEach; ++each) {
+        values[each] = 0;
+        if (depth + first + each < columns) {
+          if (each == 0 || channel == 0) {
+            shares = shared.shares[tap][pixel];
+            packed = shared.packed[tap][pixel];
+          }
+          values[each] = sample(maps + channel * map_size, shares, packed, call.width);
+        }
+        if (++channel == part.channels) {
+          channel = 0;
+          ++tap;
+        }
+      }
+      DEBLURRT_UNROLL
+      for (int each = 0; each < kEach; ++each) shared.operands.set_column(first + each, pixel, values[each]);
+      fill_weights(shared, at, part, depth, thread);
+    });
+  }
+
+  DEBLURRT_DEVICE void fill_weights(Columns& shared, const Place& at, const Part& part, int depth, int thread) const {
+    const int each = thread % kDepth, column = depth + each;
+    const int tap = column / part.channels, channel = column % part.channels;
+    const bool is_there = column < part.channels * part.taps;
+    const int64_t first = static_cast<int64_t>(at.group) * group_outputs() + at.first_output;
+    const int64_t within = static_cast<int64_t>(part.first_channel - at.group * group_inputs() + channel) * taps() +
+                           part.first_tap + tap;
+    DEBLURRT_UNROLL
+    for (int output = thread / kDepth; output < kTileOutputs; output += kThreads / kDepth) {
+      float value = 0;
+      if (is_there && output < at.outputs) {
+        value = to_float(read(tensors.weight + (first + output) * group_inputs() * taps() + within));
+      }
+      shared.operands.set_weight(each, output, value);
+    }
+  }
+
+  DEBLURRT_DEVICE void write(const Block& block, const Shared& shared, const Place& at) const {
+    const int64_t first = static_cast<int64_t>(at.group) * group_outputs() + at.first_output;
+    block.each([&](int thread) {
+      const int pixel = thread % kTilePixels;
+      if (pixel >= at.pixels) return;
+      for (int output = thread / kTilePixels; output < at.outputs; output += kThreads / kTilePixels) {
+        float sum = shared.sums[output][pixel];
+        if (tensors.bias) sum += to_float(read(tensors.bias + first + output));
+        tensors.y[(at.image * call.out_channels + first + output) * pixels() + at.first_pixel + pixel] =
+            from_float<T>(sum);
+      }
+    });
+  }
+};
+
+}  // namespace deblurrt
