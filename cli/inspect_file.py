@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from ..core.engine_file import open_engine
+from ..core.engine_file import is_engine, open_engine
 from ..export.onnx_report import OnnxReport, report_onnx
 from ..runtime.shipped_models import find_model
 from .engine_rows import contract_text, engine_rows
@@ -21,8 +21,6 @@ Examples:
   deblurrt inspect mine.onnx
   deblurrt inspect default --json -
   deblurrt inspect mine.engine"""
-
-ENGINE_SUFFIXES = (".engine", ".plan")
 
 
 @click.command("inspect", epilog=EXAMPLES)
@@ -36,7 +34,7 @@ def inspect_command(file: str, json_place: str | None) -> int:
     with exit code 6.
     """
     check_json_place(json_place)
-    if Path(file).suffix in ENGINE_SUFFIXES:
+    if is_engine(file):
         engine = open_engine(Path(file))
         write_json(json_place, engine.manifest.to_dict())
         _print(engine_rows(engine), json_place)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.artifacts import open_onnx
+from ..core.engine_file import is_engine
 from ..core.errors import ModelFileError, UsageError
+from ..core.manifest import read_manifest
 from ..core.optional import require
 from ..models.checkpoints import load_checkpoint, model_from_checkpoint
 from ..models.tlsc_config import parse_tlsc
@@ -27,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: ``package.module:factory``; a path or a drive letter has other characters
 USERS_NETWORK = re.compile(r"[\w.]+:\w+")
-MODEL_FORMS = "a shipped name, a zoo name (deblurrt models lists both), package.module:factory or FILE.onnx"
+MODEL_FORMS = (
+    "a shipped name, a zoo name (deblurrt models lists both), package.module:factory, FILE.onnx or FILE.engine"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class ModelChoice:
     """A model and the test-time options of the papers.
 
     Attributes:
-        model: Shipped name, zoo name, ``package.module:factory`` or the path of an ONNX file.
+        model: Shipped name, zoo name, ``package.module:factory`` or the path of an ONNX file or engine.
         checkpoint: Weights of a PyTorch network.
         tlsc: ``TRAIN:BASE`` turns global pools into local ones.
         ensembles: Names of ``ENSEMBLES``.
@@ -93,7 +97,10 @@ def _open_file(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str
             raise UsageError(f"{name} goes with a network of the zoo, {choice.model} has its weights and pools inside")
     if not Path(choice.model).is_file() and choice.model not in SHIPPED | ALIASES.keys():
         raise ModelFileError(f"no model {choice.model!r}; expected {MODEL_FORMS}")
-    return open_session(choice.model, config), open_onnx(find_model(choice.model)).sha256()
+    session = open_session(choice.model, config)
+    if is_engine(choice.model):
+        return session, read_manifest(Path(choice.model)).plan_sha256
+    return session, open_onnx(find_model(choice.model)).sha256()
 
 
 def _open_network(choice: ModelChoice, config: SessionConfig) -> tuple[Session, str | None]:

@@ -39,7 +39,7 @@ Examples:
     "--model",
     default="default",
     show_default=True,
-    help=f"Shipped model ({', '.join(SHIPPED)}), an ONNX file, or a network of the zoo (deblurrt models).",
+    help=f"Shipped model ({', '.join(SHIPPED)}), an ONNX file, an engine, or a network of the zoo (deblurrt models).",
 )
 @model_options
 @backend_options

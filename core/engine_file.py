@@ -11,6 +11,8 @@ from .errors import MachineError, ModelFileError
 from .manifest import EngineManifest, read_manifest
 
 HASH_BLOCK_BYTES = 1 << 20
+#: how names of engines end
+ENGINE_SUFFIXES = (".engine", ".plan")
 #: types a network can be exported in
 NETWORK_PRECISIONS = {"fp32", "fp16", "bf16"}
 #: what engines of TensorRT-RTX run on when they were built for no target in particular
@@ -101,6 +103,11 @@ class EngineFile:
             f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend} {sizes}{precision} -o {name} "
             "--force"
         )
+
+
+def is_engine(path: str | Path) -> bool:
+    """Whether a path is that of an engine, by its name."""
+    return Path(path).suffix in ENGINE_SUFFIXES
 
 
 def open_engine(path: Path) -> EngineFile:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import math
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.artifacts import OnnxFile
-from ..core.errors import BackendError, MachineError
+from ..core.engine_file import EngineFile
+from ..core.errors import BackendError, MachineError, ModelFileError, UsageError
 from ..core.tensors import Array, TensorSpec
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -58,6 +60,27 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Ticket:
+    """A frame that is under way.
+
+    Attributes:
+        number: Counted from 1.
+    """
+
+    number: int
+
+
+class OverlappingBackend(Backend, Protocol):
+    """A backend that copies one frame while it computes another."""
+
+    def submit(self, arrays: Mapping[str, Array]) -> Ticket:
+        """Send a frame on its way; at most two may be uncollected."""
+
+    def collect(self, ticket: Ticket) -> Mapping[str, Array]:
+        """Wait for a frame; the result is valid until the next ``submit`` or ``run``."""
+
+
+@dataclass(frozen=True, slots=True)
 class BackendConfig:
     """How a backend runs a model.
 
@@ -85,10 +108,16 @@ class BackendConfig:
 
 
 #: name -> (module, class); each class is made with (OnnxFile, BackendConfig)
-BACKENDS: dict[str, tuple[str, str]] = {
+ONNX_BACKENDS: dict[str, tuple[str, str]] = {
     "onnxruntime": (".onnxruntime_backend", "OnnxRuntimeBackend"),
     "openvino": (".openvino_backend", "OpenVinoBackend"),
 }
+#: name -> (module, class); each class is made with (EngineFile)
+ENGINE_BACKENDS: dict[str, tuple[str, str]] = {
+    "tensorrt": (".tensorrt_backend", "TensorRtBackend"),
+    "tensorrt-rtx": (".tensorrt_backend", "TensorRtBackend"),
+}
+BACKENDS = ONNX_BACKENDS | ENGINE_BACKENDS
 
 #: picture the candidates are compared on: large enough that the network, not the call, takes the time
 CHECK_SIZE = (368, 640)
@@ -99,21 +128,53 @@ FP32_AGREEMENT_DB = 55.0
 BF16_AGREEMENT_DB = 45.0
 
 
-def open_backend(name: str, onnx_file: OnnxFile, config: BackendConfig) -> Backend:
+def open_backend(name: str, file: OnnxFile | EngineFile, config: BackendConfig) -> Backend:
     """Open the backend called ``name``, or with ``auto`` the fastest that computes correctly.
+
+    An engine runs on what it was built for, which ``auto`` takes.
 
     Raises:
         MissingExtraError: Its library is not installed.
         BackendError: It cannot load the model, or there is no backend of that name.
+        MachineError: The engine does not fit this machine.
+        UsageError: The backend runs other files.
     """
-    if name == "auto":
-        return _fastest_backend(onnx_file, config)
-    if name not in BACKENDS:
+    if name != "auto" and name not in BACKENDS:
         raise BackendError(f"no backend called {name!r}, expected auto, {', '.join(BACKENDS)}")
-    module, attribute = BACKENDS[name]
-    backend_class: Any = getattr(importlib.import_module(module, __package__), attribute)
-    backend: Backend = backend_class(onnx_file, config)
+    if isinstance(file, EngineFile):
+        return _engine_backend(name, file, config)
+    if name == "auto":
+        return _fastest_backend(file, config)
+    if name in ENGINE_BACKENDS:
+        path, engine = shlex.quote(str(file.path)), shlex.quote(f"{file.path.stem}.engine")
+        raise UsageError(
+            f"--backend {name} runs engines, {file.path.name} is an ONNX file; build one for the size of your frames, "
+            f"then run it: deblurrt build {path} --backend {name} --size 720x1280 -o {engine}"
+        )
+    backend: Backend = _class_of(ONNX_BACKENDS[name])(file, config)
     return backend
+
+
+def _engine_backend(name: str, engine: EngineFile, config: BackendConfig) -> Backend:
+    built_for = engine.manifest.backend
+    if built_for not in ENGINE_BACKENDS:
+        raise ModelFileError(
+            f"{engine.path.name} is an engine of {built_for!r:.40}, expected one of {', '.join(ENGINE_BACKENDS)}"
+        )
+    if name not in ("auto", built_for):
+        raise UsageError(f"{engine.path.name} is an engine of {built_for}, asked for {name}; leave --backend out")
+    if config.provider != "cpu" or config.precision != "auto":
+        raise UsageError(
+            f"--provider and --precision go with ONNX files, {engine.path.name} computes as it was built; "
+            "leave them out"
+        )
+    backend: Backend = _class_of(ENGINE_BACKENDS[built_for])(engine)
+    return backend
+
+
+def _class_of(entry: tuple[str, str]) -> Any:
+    module, attribute = entry
+    return getattr(importlib.import_module(module, __package__), attribute)
 
 
 def _fastest_backend(onnx_file: OnnxFile, config: BackendConfig) -> Backend:
@@ -160,7 +221,7 @@ def _agreeing_backend(
 
 def _candidates(config: BackendConfig) -> list[tuple[str, BackendConfig]]:
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if config.precision == "auto" else (config.precision,)
-    others = [name for name in BACKENDS if name != "onnxruntime"]
+    others = [name for name in ONNX_BACKENDS if name != "onnxruntime"]
     return [(name, replace(config, precision=precision)) for name in others for precision in precisions]
 
 

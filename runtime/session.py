@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.artifacts import OnnxFile, open_onnx
 from ..core.contract import FrameContract
+from ..core.engine_file import is_engine, open_engine
 from ..core.errors import ContractError, ModelFileError
 from ..core.tensors import Array, TensorSpec
 from .backend import Backend, BackendConfig, open_backend
@@ -23,7 +24,7 @@ class SessionConfig:
     """Which model, on what.
 
     Attributes:
-        model: Shipped name or path of an ONNX file.
+        model: Shipped name or path of an ONNX file or an engine.
         backend: ``auto`` or a name of ``BACKENDS``.
         options: Precision, threads and provider.
         tile: How frames are cut that are too large for memory; None: not, unless the graph has a
@@ -97,7 +98,7 @@ class Session:
 
 
 def open_session(model: str | Path = "default", config: SessionConfig | None = None) -> Session:
-    """Open a shipped model or an ONNX file on the fastest backend of this machine.
+    """Open a shipped model or an ONNX file on the fastest backend of this machine, or an engine on its own.
 
     Args:
         model: ``default``, ``fast``, ``identity`` or a path.
@@ -109,6 +110,8 @@ def open_session(model: str | Path = "default", config: SessionConfig | None = N
         UsageError: Tiles are asked for and would not equal the whole frame.
     """
     config = config or SessionConfig()
+    if is_engine(model):
+        return _engine_session(Path(model), config)
     path = find_model(model)
     onnx_file = open_onnx(path)
     contract = contract_of(onnx_file)
@@ -116,6 +119,18 @@ def open_session(model: str | Path = "default", config: SessionConfig | None = N
     check_tiles(onnx_file.inputs[0], contract, config.tile)
     backend = tiled_backend(open_backend(config.backend, onnx_file, config.options), contract, config.tile)
     return Session(backend, contract, str(model) if not isinstance(model, Path) else model.name)
+
+
+def _engine_session(path: Path, config: SessionConfig) -> Session:
+    engine = open_engine(path)
+    contract = engine.manifest.contract
+    backend = open_backend(config.backend, engine, config.options)
+    try:
+        check_graph(path.name, contract, backend.inputs, backend.outputs)
+        return Session(tiled_backend(backend, contract, config.tile), contract, path.name)
+    except BaseException:
+        backend.close()
+        raise
 
 
 def contract_of(onnx_file: OnnxFile) -> FrameContract:

@@ -1,0 +1,199 @@
+"""The library of our plugins for TensorRT: compiled once per set of sources, version and GPU, found by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.artifacts import sha256_of
+from ..core.caches import cache_folder
+from ..core.errors import MachineError, UsageError
+from ..core.gpus import probe_gpus
+from ..core.manifest import EngineManifest
+from ..core.outputs import output_error
+from .plugin_compiler import LIBRARY, SOURCES, archs_of, compile_library, find_tools
+from .tensorrt_headers import find_headers
+
+RECORD = "library.json"
+#: an entry in the making; never looked into
+BUILDING = ".building-"
+ARCH = re.compile(r"sm(\d{2,3})")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledLibrary:
+    """A library in the cache.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Of its bytes.
+        sources: Hash of what it was compiled from.
+        tensorrt: Major and minor of the headers.
+        cuda: Version of the compiler, ``12.6``.
+        archs: Compute capabilities, ``sm87``.
+    """
+
+    path: Path
+    sha256: str
+    sources: str
+    tensorrt: tuple[int, int]
+    cuda: str
+    archs: tuple[str, ...]
+
+
+def build_library(
+    root: Path | None = None,
+    archs: Sequence[str] = (),
+    *,
+    force: bool = False,
+    say: Say = lambda _line: None,
+    kernels: Sequence[Path] = (),
+) -> CompiledLibrary:
+    """Find the library in the cache, or compile it there.
+
+    Args:
+        root: Of TensorRT, with its headers; the usual places if not given.
+        archs: Compute capabilities, ``sm87``; this machine's GPU, or all the compiler knows, if not given.
+        force: Whether it is compiled although it is there.
+        say: Told what happens, line by line.
+        kernels: Sources in place of our kernels.
+
+    Raises:
+        UsageError: A compute capability is none.
+        MachineError: Headers or programs are missing, or the compiler refuses; with the remedy.
+        OutputError: The cache cannot be written.
+    """
+    for arch in archs:
+        if ARCH.fullmatch(arch) is None:
+            raise UsageError(f"arch {arch!r} is no compute capability, expected such as sm87 or sm110")
+    headers, tools = find_headers(root), find_tools()
+    wanted = tuple(archs) or this_gpu() or archs_of(tools)
+    sources = sources_sha256(kernels)
+    key = hashlib.sha256(json.dumps([sources, headers.version, tools.cuda, sorted(set(wanted))]).encode()).hexdigest()
+    place = cache_folder("plugins") / key[:40]
+    found = None if force else _read(place)
+    if found is not None:
+        return found
+    say(f"compiling plugins for {headers.describe()}, CUDA {tools.cuda}, {', '.join(wanted)}")
+    started = time.perf_counter()
+    with _building(place.parent) as folder:
+        library = compile_library(folder, headers, tools, wanted, kernels)
+        record = {"sources": sources, "tensorrt": headers.version, "cuda": tools.cuda, "archs": wanted}
+        (library.parent / RECORD).write_text(json.dumps({**record, "sha256": sha256_of([library])}, indent=2) + "\n")
+        _move(library.parent, place)
+    say(f"compiled in {time.perf_counter() - started:.0f} s")
+    compiled = _read(place)
+    assert compiled is not None
+    return compiled
+
+
+def library_for(tensorrt: str, arch: str, say: Say = lambda _line: None) -> CompiledLibrary:
+    """Find or compile the library for the TensorRT and the GPU of this machine.
+
+    Args:
+        tensorrt: Version of the TensorRT that loads it.
+        arch: The GPU's, ``sm87``.
+        say: Told what happens.
+
+    Raises:
+        MachineError: As ``build_library``, or the headers are of another major version.
+    """
+    major, sources = int(tensorrt.partition(".")[0]), sources_sha256()
+    for library in libraries():
+        if library.sources == sources and library.tensorrt[0] == major and arch in library.archs:
+            return library
+    headers = find_headers()
+    if headers.version[0] != major:
+        raise MachineError(
+            f"the headers are of {headers.describe()}, TensorRT {tensorrt} is installed; name those of that version: "
+            "deblurrt plugins build --tensorrt-root DIR"
+        )
+    return build_library(headers.folder, (arch,), say=say)
+
+
+def libraries() -> list[CompiledLibrary]:
+    """All libraries of the cache, the newest first; those whose bytes changed are left out."""
+    places = [path.parent for path in cache_folder("plugins").glob(f"[!.]*/{RECORD}")]
+    places.sort(key=lambda place: (place / RECORD).stat().st_mtime, reverse=True)
+    return [library for place in places if (library := _read(place)) is not None]
+
+
+def library_of(manifest: EngineManifest) -> Path:
+    """Find the library an engine was built with, for the registry of whoever runs it.
+
+    Raises:
+        MachineError: It is not here, or another in its place; with the command that builds the engine again.
+    """
+    here = {library.sha256: library.path for library in libraries()}
+    for name, digest in manifest.plugins.items():
+        if digest in here:
+            return here[digest]
+        there = "another is" if here else "none is"
+        raise MachineError(
+            f"the engine of {manifest.model} runs with {name} of SHA-256 {digest[:12]}…, with which it was built; "
+            f"{there} in {cache_folder('plugins')}; build the engine again, which compiles it: "
+            f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend}"
+        )
+    raise UsageError(f"the engine of {manifest.model} has no plugins")
+
+
+def sources_sha256(kernels: Sequence[Path] = ()) -> str:
+    """Hash everything a library is compiled from."""
+    paths = [path for path in sorted(SOURCES.iterdir()) if path.is_file()]
+    names = "\n".join(path.name for path in (*paths, *kernels))
+    return hashlib.sha256(f"{names}\n{sha256_of([*paths, *kernels])}".encode()).hexdigest()
+
+
+def this_gpu() -> tuple[str, ...]:
+    """Compute capabilities of this machine's GPUs, as ``sm87``; empty where there is none."""
+    return tuple(
+        dict.fromkeys(
+            f"sm{gpu.compute_capability.replace('.', '')}" for gpu in probe_gpus().gpus if gpu.compute_capability
+        )
+    )
+
+
+def _read(place: Path) -> CompiledLibrary | None:
+    """Read an entry of the cache; None where it is missing or damaged."""
+    path = place / LIBRARY
+    try:
+        told = json.loads((place / RECORD).read_text())
+        if sha256_of([path]) != told["sha256"]:
+            return None
+        major, minor = told["tensorrt"]
+        return CompiledLibrary(
+            path, told["sha256"], told["sources"], (major, minor), told["cuda"], tuple(told["archs"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def _building(cache: Path) -> Iterator[Path]:
+    """Give a folder for an entry in the making; it is removed, and the entry with it unless it was moved."""
+    folder = Path(tempfile.mkdtemp(prefix=BUILDING, dir=cache))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(made: Path, place: Path) -> None:
+    """Put an entry in its place by one rename; what was there goes."""
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        made.rename(place)
+    except OSError as error:
+        # another process was here first; its library is as good
+        if _read(place) is None:
+            raise output_error(place, error) from error
