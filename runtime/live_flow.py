@@ -1,0 +1,238 @@
+"""What happens to live frames, and when: every decision, without threads and without a clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .admission import Admission, Decision
+from .frame import Frame, Pixels
+from .live_lane import GUARD_NS, Entry, Lane
+from .terminal import Terminal
+
+logger = logging.getLogger(__name__)
+
+#: what happens to frames that come too fast or are restored too late
+#: ``drop``: skipped ones are dropped, late ones go out late; ``pass``: untouched ones go out in time;
+#: ``admit``: the same, and the network starts only what it can finish
+LatePolicy = Literal["drop", "pass", "admit"]
+
+#: a network that gives nothing for so long, and for so many times its usual time, hangs
+HANG_NS = 2_000_000_000
+HANG_TIMES = 10
+#: preparing for a size may compile
+WARM_UP_HANG_NS = 300_000_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One thing for the worker to do: restore a frame, or prepare for its size.
+
+    Attributes:
+        decision: ``run`` or ``warm_up``, and which network.
+        lane: The camera.
+        entry: The frame.
+        started_ns: When the worker took it.
+        hangs_at_ns: When the worker is given up.
+    """
+
+    decision: Decision
+    lane: Lane
+    entry: Entry
+    started_ns: int
+    hangs_at_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What came of a job.
+
+    Attributes:
+        restored: The picture, for a run that succeeded.
+        fault: Why it failed; empty where it did not.
+        is_unfit: The network does not take this size; only while preparing for it.
+        runs_ns: Durations measured while preparing.
+    """
+
+    restored: Pixels | None = None
+    fault: str = ""
+    is_unfit: bool = False
+    runs_ns: tuple[int, ...] = ()
+
+
+class Flow:
+    """Decides for every frame of every camera; the caller holds one lock around every call.
+
+    Times are nanoseconds of ``time.monotonic_ns()``, or of a test's own clock.
+
+    Args:
+        lanes: One per camera.
+        admission: Which network may start what.
+        late: What happens to frames that cannot be restored in time.
+
+    Attributes:
+        down: Why there is no worker; empty while there is one.
+        job: What the worker does.
+    """
+
+    def __init__(self, lanes: Sequence[Lane], admission: Admission, late: LatePolicy = "admit") -> None:
+        self.lanes, self.admission = tuple(lanes), admission
+        self.down = ""
+        self.job: Job | None = None
+        self._late = late
+        self._is_stopped = False
+
+    def arrive(self, lane: Lane, frame: Frame, now_ns: int, sharp_reason: str = "") -> None:
+        """Take a captured frame; with a reason why it is sharp it goes out untouched."""
+        entry = lane.add(frame)
+        if self._is_stopped:
+            self._end(lane, entry, Terminal.DROPPED_SHUTDOWN, now_ns)
+        elif sharp_reason:
+            self._end(lane, entry, Terminal.PASS_SHARP, now_ns, sharp_reason)
+        elif self.down:
+            self._end(lane, entry, Terminal.PASS_FAULT, now_ns, self.down)
+        elif self.job is not None and self.job.decision.action == "warm_up":
+            self._end(lane, entry, Terminal.PASS_WARMUP, now_ns)
+        else:
+            self._displace(lane, now_ns)
+            lane.mailbox = entry
+
+    def next_job(self, now_ns: int) -> Job | None:
+        """Give the worker something to do; None where nothing may start. The camera served longest ago is first."""
+        self.tick(now_ns)
+        if self.job is not None or self.down or self._is_stopped:
+            return None
+        for lane in sorted(self.lanes, key=lambda lane: lane.served_ns):
+            entry = lane.mailbox
+            if entry is None:
+                continue
+            decision = self.admission.decide(entry.frame.size, entry.left_ns(now_ns), now_ns)
+            if decision.action != "run":
+                assert decision.state is not None
+                self._end(lane, entry, decision.state, now_ns, decision.reason)
+            if decision.action != "pass":
+                self.job = self._start(decision, lane, entry, now_ns)
+                return self.job
+        return None
+
+    def finish(self, job: Job, outcome: Outcome, now_ns: int) -> None:
+        """Take what the worker made; nothing of a worker that was given up."""
+        if job is not self.job:
+            return
+        self.tick(now_ns)
+        if job is not self.job:
+            return
+        self.job = None
+        size = job.entry.frame.size
+        if outcome.is_unfit:
+            self.admission.is_unfit(size, outcome.fault)
+        elif outcome.fault:
+            self._fail(job, outcome.fault, now_ns)
+        elif job.decision.action == "warm_up":
+            self.admission.warmed_up(job.decision.rung, size, outcome.runs_ns)
+            self._tell_deadline(job.lane, size)
+        else:
+            self._restored(job, outcome, now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Let out what is due, and give up a worker that hangs."""
+        for lane in self.lanes:
+            for entry in lane.due(now_ns) if self._late != "drop" else ():
+                reason = "the network is late" if entry.started_ns is not None else "the network was busy"
+                self._end(lane, entry, Terminal.PASS_DEADLINE, now_ns, reason)
+        if self.job is not None and now_ns >= self.job.hangs_at_ns:
+            job, self.job = self.job, None
+            self.down = f"{self._model_of(job)} gave nothing for {(now_ns - job.started_ns) / 1e9:.1f} s"
+            logger.warning("%s; it is given up and opened anew", self.down)
+            self._fail(job, self.down, now_ns)
+            self._pass_waiting(now_ns)
+
+    def wake_ns(self) -> int | None:
+        """When ``tick`` is needed next; None where nothing is waited for."""
+        times = [] if self._late == "drop" else [lane.wake_ns() for lane in self.lanes]
+        times.append(None if self.job is None else self.job.hangs_at_ns)
+        return min((time_ns for time_ns in times if time_ns is not None), default=None)
+
+    def restarted(self) -> None:
+        """Record that there is a new worker with networks opened anew."""
+        self.down = ""
+        self.admission.forget()
+
+    def stop(self, now_ns: int) -> None:
+        """End everything inside; frames that still come are counted and dropped."""
+        self._is_stopped = True
+        self.job = None
+        for lane in self.lanes:
+            for entry in lane.unended():
+                self._end(lane, entry, Terminal.DROPPED_SHUTDOWN, now_ns)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every captured frame has ended."""
+        return not any(lane.inside for lane in self.lanes)
+
+    def imbalances(self) -> list[str]:
+        """Check every camera's account; empty where all balance."""
+        found = [lane.ledger.imbalance(lane.inside) for lane in self.lanes]
+        return [problem for problem in found if problem is not None]
+
+    def _start(self, decision: Decision, lane: Lane, entry: Entry, now_ns: int) -> Job:
+        estimate_ns = self.admission.estimate_ns(entry.frame.size) or 0
+        patience_ns = max(HANG_NS, HANG_TIMES * estimate_ns)
+        if decision.action == "warm_up":
+            patience_ns = WARM_UP_HANG_NS
+            self._pass_waiting(now_ns, Terminal.PASS_WARMUP)
+        else:
+            entry.started_ns = lane.served_ns = now_ns
+            lane.mailbox = None
+        return Job(decision, lane, entry, now_ns, now_ns + patience_ns)
+
+    def _restored(self, job: Job, outcome: Outcome, now_ns: int) -> None:
+        entry, service_ns = job.entry, now_ns - job.started_ns
+        self.admission.ran(job.decision, entry.frame.size, service_ns, entry.left_ns(job.started_ns))
+        self.admission.tried(job.decision, service_ns, self._needed_ns(job.lane), now_ns)
+        if entry.state is None:
+            entry.restored, entry.model = outcome.restored, self._model_of(job)
+            self._end(job.lane, entry, Terminal.DEBLURRED, now_ns)
+
+    def _fail(self, job: Job, reason: str, now_ns: int) -> None:
+        self.admission.failed(reason, now_ns)
+        self.admission.tried(job.decision, None, None, now_ns)
+        self._end_if_open(job, Terminal.PASS_FAULT, now_ns, reason)
+
+    def _displace(self, lane: Lane, now_ns: int) -> None:
+        if lane.mailbox is None:
+            return
+        state = Terminal.DROPPED_POLICY if self._late == "drop" else Terminal.PASS_SUPERSEDED
+        self._end(lane, lane.mailbox, state, now_ns, "a newer frame came")
+
+    def _pass_waiting(self, now_ns: int, state: Terminal = Terminal.PASS_FAULT) -> None:
+        for lane in self.lanes:
+            if lane.mailbox is not None:
+                self._end(lane, lane.mailbox, state, now_ns, self.down)
+
+    def _end_if_open(self, job: Job, state: Terminal, now_ns: int, reason: str) -> None:
+        if job.entry.state is None:
+            self._end(job.lane, job.entry, state, now_ns, reason)
+
+    def _end(self, lane: Lane, entry: Entry, state: Terminal, now_ns: int, reason: str = "") -> None:
+        lane.end(entry, state, now_ns, reason)
+        self.admission.observe(state, now_ns)
+
+    def _needed_ns(self, lane: Lane) -> int | None:
+        """How long a network may take when every frame is to be restored; None without a deadline."""
+        return None if lane.deadline_ns is None else min(lane.deadline_ns, lane.period_ns // len(self.lanes))
+
+    def _tell_deadline(self, lane: Lane, size: tuple[int, int]) -> None:
+        estimate_ns = self.admission.estimate_ns(size)
+        if estimate_ns is None or lane.deadline_ns is None or estimate_ns + GUARD_NS <= lane.deadline_ns:
+            return
+        logger.warning(
+            "%s: the network needs %.1f ms for %dx%d, the deadline is %.1f ms: raise it or take a smaller network",
+            *(lane.ledger.stream, estimate_ns / 1e6, *size, lane.deadline_ns / 1e6),
+        )
+
+    def _model_of(self, job: Job) -> str:
+        return self.admission.models[job.decision.rung]

@@ -1,0 +1,63 @@
+"""How long a network takes for one size of frame, and whether to start it in the time that is left."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+Verdict = Literal["run", "probe", "refuse"]
+
+#: runs remembered: one second of a camera
+WINDOW = 30
+#: the estimate's percentile; a quarter of all runs may be spikes without moving it
+PERCENTILE = 0.75
+#: refusals in a row until a frame is tried all the same, and the most after failed tries
+PROBE_AFTER = 30
+PROBE_AFTER_MOST = 300
+
+
+class ServiceTime:
+    """Estimates one network's time for one size from its last runs.
+
+    Args:
+        seeds_ns: Durations measured at warm-up; at least one.
+    """
+
+    def __init__(self, seeds_ns: Iterable[int]) -> None:
+        self._runs_ns = deque(seeds_ns, WINDOW)
+        self._refusals = 0
+        self._probe_after = PROBE_AFTER
+
+    @property
+    def estimate_ns(self) -> int:
+        """75th percentile of the last runs."""
+        return sorted(self._runs_ns)[int(PERCENTILE * (len(self._runs_ns) - 1))]
+
+    def verdict(self, left_ns: int | None) -> Verdict:
+        """Say whether to start with ``left_ns`` until the deadline; None stands for no deadline.
+
+        Now and then a run that would be refused is tried, so that one slow stretch does not end
+        deblurring for ever.
+        """
+        if left_ns is None or self.estimate_ns <= left_ns:
+            self._refusals = 0
+            return "run"
+        self._refusals += 1
+        if self._refusals < self._probe_after:
+            return "refuse"
+        self._refusals = 0
+        return "probe"
+
+    def add(self, service_ns: int) -> None:
+        """Record an ordinary run."""
+        self._runs_ns.append(service_ns)
+
+    def add_probe(self, service_ns: int, left_ns: int | None) -> None:
+        """Record a tried run; one that was fast enough replaces everything remembered."""
+        if left_ns is None or service_ns <= left_ns:
+            self._runs_ns.clear()
+            self._probe_after = PROBE_AFTER
+        else:
+            self._probe_after = min(2 * self._probe_after, PROBE_AFTER_MOST)
+        self._runs_ns.append(service_ns)
