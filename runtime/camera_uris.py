@@ -1,0 +1,143 @@
+"""What each camera URI becomes: a request to a capture process, and how that process is watched."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from ..core.errors import MachineError, SourceError
+from .capture_request import CaptureRequest
+from .capture_source import CaptureConfig, CaptureSource
+from .gst_bindings import has_gstreamer
+from .gstreamer_reader import CONVERTER, FORMATS
+from .redaction import redacted
+from .source_uris import (
+    LiveOptions,
+    device_of,
+    number_of_text,
+    parameters_of,
+    place_of,
+    size_of_text,
+)
+
+_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+
+#: a new picture displaces the oldest where the process is slow; never waits for a clock
+_SINK = "appsink name=sink sync=false max-buffers=4 drop=true"
+_PLAIN_MEMORY = f"video/x-raw,format=(string){{{','.join(FORMATS)}}}"
+
+#: without jitter buffer; its default of 2 s would be added to the age of every frame
+RTSP_PIPELINE = (
+    f"rtspsrc name=source latency=0 ! application/x-rtp,media=video ! decodebin ! {CONVERTER} ! {_PLAIN_MEMORY} "
+    f"! {_SINK}"
+)
+CSI_PIPELINE = (
+    "nvarguscamerasrc name=source ! video/x-raw(memory:NVMM),format=NV12,{caps} ! nvvidconv ! "
+    f"video/x-raw,format=NV12 ! {_SINK}"
+)
+
+#: no probing for the rate, no waiting in the demuxer; with probing the first frame comes 0.7 s later
+_PROMPT = {"fflags": "nobuffer", "flags": "low_delay", "fpsprobesize": "0"}
+
+#: a camera's daemon that is not let go of properly may hang at the next opening
+_DEVICE_GRACE_S = 2.0
+
+_DEVICE_PARAMETERS = frozenset({"size", "fps", "format"})
+_CSI_PARAMETERS = frozenset({"size", "fps"})
+
+
+def open_rtsp(uri: str, options: LiveOptions) -> CaptureSource:
+    """Open ``rtsp://[user:password@]host[:port]/path``."""
+    through_pyav = CaptureRequest(
+        "pyav", uri, _PROMPT | {"rtsp_transport": options.transport}, keeps_corrupt=options.keeps_corrupt
+    )
+    if options.reader == "pyav" or (options.reader == "auto" and not has_gstreamer()):
+        return _open_stream(uri, through_pyav, options)
+    if not has_gstreamer():
+        raise MachineError("GStreamer is not installed; install it, or read through PyAV, a frame period later")
+    parts = urlsplit(uri)
+    settings = {"location": _without_user(uri), "protocols": options.transport}
+    if parts.username is not None:
+        settings |= {"user-id": unquote(parts.username), "user-pw": unquote(parts.password or "")}
+    request = CaptureRequest("gstreamer", RTSP_PIPELINE, settings, keeps_corrupt=options.keeps_corrupt)
+    return _open_stream(uri, request, options, through_pyav if options.reader == "auto" else None)
+
+
+def open_http(uri: str, options: LiveOptions) -> CaptureSource:
+    """Open ``http://[user:password@]host[:port]/path``: Motion JPEG, and whatever FFmpeg knows."""
+    return _open_stream(uri, CaptureRequest("pyav", uri, dict(_PROMPT), keeps_corrupt=options.keeps_corrupt), options)
+
+
+def open_v4l2(uri: str, options: LiveOptions) -> CaptureSource:
+    """Open ``v4l2:///dev/video0?size=720x1280&fps=30&format=mjpeg``; a name in /dev/v4l/by-id survives renumbering.
+
+    Raises:
+        SourceError: There is no such device.
+    """
+    given, device = parameters_of(uri, _DEVICE_PARAMETERS), device_of(place_of(uri))
+    if not device.exists():
+        raise SourceError(f"no camera at {device}; is it plugged in? (deblurrt doctor lists what this machine has)")
+    settings = {"fflags": "nobuffer"}
+    if "size" in given:
+        height, width = size_of_text(given["size"])
+        settings["video_size"] = f"{width}x{height}"
+    if "fps" in given:
+        settings["framerate"] = given["fps"]
+    if "format" in given:
+        settings["input_format"] = given["format"]
+    request = CaptureRequest(
+        "pyav", str(device), settings, "v4l2", keeps_corrupt=options.keeps_corrupt, has_monotonic_stamps=True
+    )
+    return _open_device(uri, request, options, given.get("fps"))
+
+
+def open_csi(uri: str, options: LiveOptions) -> CaptureSource:
+    """Open ``csi://0?size=720x1280&fps=30``, a camera on the ribbon cable of a Jetson board.
+
+    Raises:
+        MachineError: GStreamer is not installed.
+    """
+    given = parameters_of(uri, _CSI_PARAMETERS)
+    if not has_gstreamer():
+        raise MachineError("CSI cameras are read through GStreamer, which is not installed; JetPack brings it")
+    height, width = size_of_text(given.get("size", "720x1280"))
+    fps = number_of_text(given.get("fps", "30"), "fps")
+    caps = f"width={width},height={height},framerate={round(fps * 1000)}/1000"
+    request = CaptureRequest("gstreamer", CSI_PIPELINE.format(caps=caps), {"sensor-id": place_of(uri) or "0"})
+    return _open_device(uri, request, options, str(fps))
+
+
+def _open_stream(
+    uri: str, request: CaptureRequest, options: LiveOptions, fallback: CaptureRequest | None = None
+) -> CaptureSource:
+    parts = urlsplit(uri)
+    if not parts.hostname:
+        raise SourceError(f"{redacted(uri)} names no host")
+    address = parts.hostname, parts.port or _PORTS[parts.scheme.lower()]
+    return CaptureSource(
+        CaptureConfig(
+            redacted(uri),
+            request,
+            address=address,
+            attempts=options.attempts,
+            limits=options.limits,
+            fallback=fallback,
+        )
+    )
+
+
+def _open_device(uri: str, request: CaptureRequest, options: LiveOptions, fps: str | None) -> CaptureSource:
+    return CaptureSource(
+        CaptureConfig(
+            redacted(uri),
+            request,
+            fps=number_of_text(fps, "fps") if fps else None,
+            attempts=options.attempts,
+            limits=options.limits,
+            grace_s=_DEVICE_GRACE_S,
+        )
+    )
+
+
+def _without_user(uri: str) -> str:
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

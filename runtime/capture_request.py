@@ -1,0 +1,38 @@
+"""What a capture process is told to read; secrets travel inside, so it never shows in a list of processes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRequest:
+    """What to read and how.
+
+    Attributes:
+        reader: Which library reads.
+        target: For PyAV what to open; for GStreamer the description of a pipeline that ends in an
+            ``appsink`` named ``sink``.
+        settings: Options of FFmpeg's demuxer; for GStreamer properties of the element named ``source``.
+        input_format: FFmpeg's demuxer, where it is not to guess.
+        keeps_corrupt: Whether damaged frames are sent.
+        has_monotonic_stamps: Whether time stamps may be readings of CLOCK_MONOTONIC, as of V4L2 drivers.
+    """
+
+    reader: Literal["gstreamer", "pyav"]
+    target: str = field(repr=False)
+    settings: dict[str, str] = field(default_factory=dict, repr=False)
+    input_format: str | None = None
+    keeps_corrupt: bool = False
+    has_monotonic_stamps: bool = False
+
+    def to_bytes(self) -> bytes:
+        """Write it down."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CaptureRequest:
+        """Read what ``to_bytes`` wrote."""
+        return cls(**json.loads(data))

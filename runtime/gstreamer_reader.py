@@ -1,0 +1,178 @@
+"""Frames of a stream or camera through GStreamer, inside a capture process."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.optional import require
+from .capture_channel import CaptureSender, Corrupt, Ended, FrameFormat
+from .capture_request import CaptureRequest
+from .color import BT601, BT709, HD_HEIGHT_PX, ColorConverter, ColorSpec
+from .gst_bindings import GstError, Pipeline, Sample, color_numbers, has_element, start_gstreamer
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+#: how often the bus is looked at while no picture comes
+_PULL_NS = 50_000_000
+
+#: stands for the converter of this machine in a pipeline's description
+CONVERTER = "{convert}"
+
+#: GStreamer's pixel format -> FFmpeg's
+FORMATS = {
+    "I420": "yuv420p",
+    "NV12": "nv12",
+    "Y42B": "yuv422p",
+    "Y444": "yuv444p",
+    "GRAY8": "gray",
+    "RGB": "rgb24",
+    "YUY2": "yuyv422",
+}
+
+#: codes of GST_RESOURCE_ERROR, GST_STREAM_ERROR, GST_CORE_ERROR and GST_PARSE_ERROR that say what a retry cannot change
+_NOT_FOUND, _NOT_AUTHORIZED = ("resource", 3), ("resource", 15)
+_UNSUPPORTED = {("parse", 1), ("stream", 4), ("stream", 5), ("stream", 6), ("core", 12)}
+
+
+def read_with_gstreamer(request: CaptureRequest, sender: CaptureSender) -> Ended:
+    """Send every frame until the stream ends or nobody listens, and say why it ended."""
+    version = start_gstreamer()
+    try:
+        pipeline = Pipeline(request.target.replace(CONVERTER, _converter()), request.settings)
+    except GstError as error:
+        return _ended(error)
+    try:
+        stream = _GstStream(version, request, sender)
+        while not sender.is_hung_up.is_set():
+            sample = pipeline.pull(_PULL_NS)
+            if sample is not None:
+                stream.send(sample, time.monotonic_ns())
+            elif pipeline.is_over():
+                break
+    except GstError as error:
+        return _ended(error)
+    finally:
+        if sender.is_hung_up.is_set():
+            pipeline.close()
+    return Ended("over", "the stream ended")
+
+
+def _converter() -> str:
+    """Name what brings decoded pictures into plain memory: Jetson's decoder leaves them in its own."""
+    return "nvvidconv" if has_element("nvvidconv") else "videoconvert"
+
+
+def _ended(error: GstError) -> Ended:
+    place = error.domain, error.code
+    if place == _NOT_AUTHORIZED:
+        return Ended("refused", f"user or password is not accepted ({error})")
+    if place == _NOT_FOUND:
+        return Ended("missing", f"there is no such stream ({error})")
+    return Ended("unsupported" if place in _UNSUPPORTED else "over", str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class CapsFacts:
+    """What a picture's caps say."""
+
+    size: tuple[int, int]
+    pixel_format: str
+    fps: float | None
+    color: ColorSpec
+
+
+class _GstStream:
+    """A running pipeline's pictures on their way to the parent."""
+
+    def __init__(self, version: str, request: CaptureRequest, sender: CaptureSender) -> None:
+        self._version, self._request, self._sender = version, request, sender
+        self._converter = ColorConverter()
+        self._caps = ""
+        self._facts: CapsFacts | None = None
+
+    def send(self, sample: Sample, arrived_ns: int) -> None:
+        """Send one picture and give it back."""
+        try:
+            if sample.is_corrupt and not self._request.keeps_corrupt:
+                self._sender.say(Corrupt(1))
+                return
+            if self._facts is None or sample.caps != self._caps:
+                self._caps, self._facts = sample.caps, facts_of_caps(sample.caps)
+            data = np.frombuffer(sample.data, np.uint8)
+            frame = frame_of_bytes(data, self._facts)
+            pixels = self._converter.rgb_from_frame(frame, self._facts.color)
+            self._sender.put(pixels, self._format(self._facts), arrived_ns, sample.pts_ns)
+        finally:
+            sample.close()
+
+    def _format(self, facts: CapsFacts) -> FrameFormat:
+        return FrameFormat(
+            size=facts.size,
+            color=facts.color,
+            time_base=Fraction(1, 1_000_000_000),
+            coding=facts.pixel_format,
+            fps=facts.fps,
+            reader=self._version,
+        )
+
+
+def facts_of_caps(caps: str) -> CapsFacts:
+    """Read size, format, rate and colours of ``video/x-raw, format=(string)I420, …``."""
+    values = dict(re.findall(r"([\w-]+)=\(\w+\)([^,;]+)", caps))
+    height, width = int(values["height"]), int(values["width"])
+    numerator, _, denominator = values.get("framerate", "0/1").partition("/")
+    fps = int(numerator) / int(denominator or 1)
+    return CapsFacts((height, width), values["format"], fps or None, _color(values, height))
+
+
+def _color(values: dict[str, str], height: int) -> ColorSpec:
+    matrix, primaries, transfer, is_full = color_numbers(values.get("colorimetry", ""))
+    if values["format"] in ("RGB", "GRAY8"):
+        return ColorSpec(0, is_full or values["format"] == "RGB", primaries, transfer)
+    is_known = matrix not in (0, 2)
+    assumed = BT709 if height >= HD_HEIGHT_PX else BT601
+    return ColorSpec(matrix if is_known else assumed, is_full, primaries, transfer, is_assumed=not is_known)
+
+
+def frame_of_bytes(data: NDArray[np.uint8], facts: CapsFacts) -> VideoFrame:
+    """Make a frame of FFmpeg's from the bytes of one of GStreamer's, in its default layout."""
+    av: Any = require("av", purpose="convert colours")
+    height, width = facts.size
+    frame: VideoFrame = av.VideoFrame(width, height, FORMATS[facts.pixel_format])
+    offset = 0
+    for plane, (stride, rows) in zip(frame.planes, _layout(facts), strict=True):
+        lines = data[offset : offset + stride * rows].reshape(rows, stride)
+        offset += stride * rows
+        target = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        used = min(stride, plane.line_size)
+        target[: plane.height, :used] = lines[: plane.height, :used]
+    return frame
+
+
+def _layout(facts: CapsFacts) -> list[tuple[int, int]]:
+    """Stride and rows of every plane (``gst_video_info_set_format``)."""
+    height, width = facts.size
+    even_height, stride = height + height % 2, _round_up(width, 4)
+    half = _round_up((width + 1) // 2, 4)
+    layouts = {
+        "I420": [(stride, even_height), (half, even_height // 2), (half, even_height // 2)],
+        "NV12": [(stride, even_height), (stride, even_height // 2)],
+        "Y42B": [(stride, height), (_round_up(width, 8) // 2, height), (_round_up(width, 8) // 2, height)],
+        "Y444": [(stride, height)] * 3,
+        "GRAY8": [(stride, height)],
+        "RGB": [(_round_up(3 * width, 4), height)],
+        "YUY2": [(_round_up(2 * width, 4), height)],
+    }
+    return layouts[facts.pixel_format]
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
