@@ -37,6 +37,7 @@ LINES_MAX = 300
 #: imported inside functions only, so that a light install can import everything
 HEAVY = (
     "av",
+    "cuda",
     "cv2",
     "h5py",
     "lpips",
@@ -47,6 +48,7 @@ HEAVY = (
     "openvino",
     "PIL",
     "polygraphy",
+    "pycuda",
     "safetensors",
     "skimage",
     "tensorrt",

@@ -21,6 +21,10 @@ def test_installed_module_is_returned() -> None:
             "torch.nn.functional",
             "torch is needed to train and is not installed; install it: pip install 'deblurrt[train]'",
         ),
+        (
+            "cuda.bindings.runtime",
+            "cuda is needed to train and is not installed; install it: pip install 'deblurrt[gpu]'",
+        ),
         ("openvino", "openvino is needed to train and is not installed; install it: pip install 'deblurrt[cpu]'"),
         ("av", "av is needed to train and is not installed; install it: pip install --force-reinstall deblurrt"),
         (

@@ -1,4 +1,4 @@
-# ruff: noqa: N802, N801 - the names are CUDA's
+# ruff: noqa: N801, N802, N815 - the names are CUDA's
 """A stand-in for ``cuda.bindings.runtime``: memory is the host's, streams run their work in any order CUDA allows.
 
 What is put on a stream waits there. Whenever the host waits, and by chance at other times, heads of streams are run in
@@ -36,7 +36,7 @@ class cudaStreamCaptureMode(enum.IntEnum):
     cudaStreamCaptureModeThreadLocal = 1
 
 
-TEXTS = {
+TEXTS: dict[enum.IntEnum, str] = {
     cudaError_t.cudaErrorMemoryAllocation: "out of memory",
     cudaError_t.cudaErrorInsufficientDriver: "CUDA driver version is insufficient for CUDA runtime version",
     cudaError_t.cudaErrorIllegalAddress: "an illegal memory access was encountered",
@@ -50,7 +50,7 @@ DEFAULT_STREAMS = (1, 2)
 
 @dataclass
 class Work:
-    """Something on a stream; a wait is ready when its event has happened often enough."""
+    """Something on a stream; a wait is ready when its event has happened that time, whatever came later."""
 
     what: str
     action: Callable[[], None]
@@ -72,7 +72,7 @@ class FakeCuda:
     seed: int | None = None
     gpus: int = 1
     memory: int = 1 << 30
-    fails: dict[str, cudaError_t] = field(default_factory=dict)
+    fails: dict[str, enum.IntEnum] = field(default_factory=dict)
 
     cudaError_t = cudaError_t
     cudaMemcpyKind = cudaMemcpyKind
@@ -88,7 +88,7 @@ class FakeCuda:
         self.pinned: dict[int, Any] = {}
         self.streams: dict[int, deque[Work]] = {stream: deque() for stream in DEFAULT_STREAMS}
         self.recorded: dict[int, int] = {}
-        self.happened: dict[int, int] = {}
+        self.happened: dict[int, set[int]] = {}
         self.graphs: dict[int, list[Work]] = {}
         self.runnable: dict[int, list[Work]] = {}
         self.capturing: tuple[int, list[Work]] | None = None
@@ -129,10 +129,10 @@ class FakeCuda:
     def cudaGetDeviceProperties(self, index: int) -> tuple[Any, ...]:
         return OK, SimpleNamespace(name=b"NVIDIA Fake", major=8, minor=9, totalGlobalMem=self.memory)
 
-    def cudaGetErrorName(self, status: cudaError_t) -> tuple[Any, ...]:
+    def cudaGetErrorName(self, status: enum.IntEnum) -> tuple[Any, ...]:
         return OK, status.name.encode()
 
-    def cudaGetErrorString(self, status: cudaError_t) -> tuple[Any, ...]:
+    def cudaGetErrorString(self, status: enum.IntEnum) -> tuple[Any, ...]:
         return OK, TEXTS[status].encode()
 
     def cudaGetLastError(self) -> tuple[Any, ...]:
@@ -190,7 +190,7 @@ class FakeCuda:
     def cudaEventCreateWithFlags(self, flags: int) -> tuple[Any, ...]:
         answer = self._answer("cudaEventCreateWithFlags", (flags,), self._handle())
         if answer[0] == OK:
-            self.recorded[answer[1]] = self.happened[answer[1]] = 0
+            self.recorded[answer[1]], self.happened[answer[1]] = 0, {0}
         return answer
 
     def cudaEventDestroy(self, event: int) -> tuple[Any, ...]:
@@ -200,11 +200,11 @@ class FakeCuda:
     def cudaEventRecord(self, event: int, stream: int) -> tuple[Any, ...]:
         self.recorded[event] += 1
         times = self.recorded[event]
-        return self._queued("cudaEventRecord", (event, stream), Work("record", lambda: self._happen(event, times)))
+        return self._queued("cudaEventRecord", (event, stream), Work("record", lambda: self.happened[event].add(times)))
 
     def cudaEventSynchronize(self, event: int) -> tuple[Any, ...]:
         times = self.recorded[event]
-        self._run_until(lambda: self.happened[event] >= times)
+        self._run_until(lambda: times in self.happened[event])
         return self._answer("cudaEventSynchronize", (event,))
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[Any, ...]:
@@ -279,12 +279,9 @@ class FakeCuda:
         while self.seed is not None and self._random.random() < 0.5 and self._advance():
             pass
 
-    def _happen(self, event: int, times: int) -> None:
-        self.happened[event] = max(self.happened[event], times)
-
     def _is_ready(self, stream: int) -> bool:
         queue = self.streams[stream]
-        return bool(queue) and self.happened.get(queue[0].event, 0) >= queue[0].times
+        return bool(queue) and queue[0].times in self.happened.get(queue[0].event, {0})
 
     def _step(self, stream: int) -> None:
         work = self.streams[stream].popleft()

@@ -77,7 +77,9 @@ class FakeTensorRt:
         return False
 
 
-def fake_tensorrt(state: FakeTensorRt, *, version: str = "10.3.0", is_rtx: bool = False) -> ModuleType:
+def fake_tensorrt(  # noqa: C901 - many small methods around one state
+    state: FakeTensorRt, *, version: str = "10.3.0", is_rtx: bool = False
+) -> ModuleType:
     """Make the module ``tensorrt`` or ``tensorrt_rtx``."""
 
     class Runtime:
@@ -180,4 +182,3 @@ def fake_tensorrt(state: FakeTensorRt, *, version: str = "10.3.0", is_rtx: bool 
     module.init_libnvinfer_plugins, module.__version__ = init_libnvinfer_plugins, version
     returned: ModuleType = module
     return returned
-

@@ -10,12 +10,14 @@ import pytest
 from onnx import helper
 
 from deblurrt.core.artifacts import OnnxFile, open_onnx
-from deblurrt.core.errors import BackendError, ContractError, MissingExtraError
+from deblurrt.core.errors import BackendError, ContractError, MissingExtraError, ModelFileError, UsageError
 from deblurrt.core.tensors import Array, TensorSpec
 from deblurrt.runtime import backend as backend_module
 from deblurrt.runtime.backend import (
     BACKENDS,
     CHECK_SIZE,
+    ENGINE_BACKENDS,
+    ONNX_BACKENDS,
     Backend,
     BackendConfig,
     agreement_db,
@@ -51,9 +53,9 @@ def open_or_skip(name: str, path: Path, config: BackendConfig = ONE_THREAD) -> B
         pytest.skip(str(error))
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=ONNX_BACKENDS)
 def identity(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """Every backend of the table in turn, running the shipped identity."""
+    """Every backend of ONNX files in turn, running the shipped identity."""
     backend = open_or_skip(request.param, IDENTITY)
     yield backend
     backend.close()
@@ -124,7 +126,7 @@ def test_tensors_are_those_of_the_file(identity: Backend) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ONNX_BACKENDS)
 def test_description_names_arithmetic_and_threads(name: str, threads: int) -> None:
     backend = open_or_skip(name, IDENTITY, BackendConfig(threads=threads))
     assert backend.name == name
@@ -132,7 +134,7 @@ def test_description_names_arithmetic_and_threads(name: str, threads: int) -> No
     backend.close()
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ONNX_BACKENDS)
 def test_convolution_is_that_of_numpy(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(3, 3, 3, 3)).astype(np.float32)
@@ -146,16 +148,16 @@ def test_convolution_is_that_of_numpy(name: str, tmp_path: Path) -> None:
     backend.close()
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ONNX_BACKENDS)
 def test_graph_with_an_unknown_operator_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     node = helper.make_node("Sharpen", ["frames"], ["restored"], domain="elsewhere")
     path = write_graph(tmp_path / "unknown.onnx", [node], ([value("frames")], [value("restored")]))
-    with pytest.raises(BackendError, match=r"unknown\.onnx .*Sharpen") as caught:
+    with pytest.raises((BackendError, ModelFileError), match=r"unknown\.onnx .*Sharpen") as caught:
         open_or_skip(name, path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", ONNX_BACKENDS)
 def test_shape_the_graph_cannot_take_is_a_backend_error_and_not_the_end(name: str, tmp_path: Path) -> None:
     node = helper.make_node("Transpose", ["frames"], ["turned"], perm=[0, 2, 1, 3])
     concat = helper.make_node("Concat", ["frames", "turned"], ["restored"], axis=1)
@@ -174,6 +176,16 @@ def test_unknown_backend_is_refused_with_the_known_ones() -> None:
     with pytest.raises(BackendError) as caught:
         open_backend("cuda", open_onnx(IDENTITY), ONE_THREAD)
     assert str(caught.value) == f"no backend called 'cuda', expected auto, {', '.join(BACKENDS)}"
+
+
+@pytest.mark.parametrize("name", ENGINE_BACKENDS)
+def test_backend_of_engines_refuses_an_onnx_file_with_the_command_that_builds_one(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_backend(name, open_onnx(IDENTITY), ONE_THREAD)
+    assert str(caught.value) == (
+        f"--backend {name} runs engines, identity.onnx is an ONNX file; build one for the size of your frames, then "
+        f"run it: deblurrt build {IDENTITY} --backend {name} --size 720x1280 -o identity.engine"
+    )
 
 
 def test_threads_are_all_allowed_cores_unless_given() -> None:
@@ -223,7 +235,8 @@ opened: list[Candidate] = []
 def candidates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[Candidate]:
     """Let the class given as parameter be the only backend beside ONNX Runtime; list what is opened."""
     opened.clear()
-    table = {"onnxruntime": BACKENDS["onnxruntime"], "candidate": (__name__, request.param.__name__)}
+    table = {"onnxruntime": ONNX_BACKENDS["onnxruntime"], "candidate": (__name__, request.param.__name__)}
+    monkeypatch.setattr(backend_module, "ONNX_BACKENDS", table)
     monkeypatch.setattr(backend_module, "BACKENDS", table)
     return opened
 

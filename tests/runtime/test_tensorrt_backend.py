@@ -16,7 +16,7 @@ from deblurrt.core.tensors import Array, TensorSpec
 from deblurrt.runtime.tensorrt_backend import TensorRtBackend
 from tests.runtime.fake_cuda import cudaError_t
 from tests.runtime.fake_gpu import FakeGpu, place_gpu
-from tests.runtime.fake_tensorrt import DataType
+from tests.runtime.fake_tensorrt import VALUES, DataType
 
 ORDER = (
     "cudaMemcpyAsync",
@@ -283,6 +283,27 @@ def test_memory_that_does_not_suffice_is_named_with_the_remedy_and_smaller_frame
         "(nvidia-smi lists it), or cut frames: --tile HxW"
     )
     assert_negative(backend.run(frames_of(0))["restored"], frames_of(0)["frames"])
+    backend.close()
+
+
+def test_failed_frame_has_left_the_gpu_before_its_memory_is_given_back(gpu: FakeGpu) -> None:
+    backend = gpu.backend()
+    backend.prepare({"frames": (1, 4, 6, 3)})
+    gpu.cuda.fails["cudaGraphLaunch"] = cudaError_t.cudaErrorLaunchFailure
+    with pytest.raises(BackendError, match="CUDA could not launch a graph: cudaErrorLaunchFailure"):
+        backend.submit(frames_of(0))
+    gpu.cuda.fails.clear()
+    arrays = frames_of(1, (16, 16))
+    assert_negative(backend.run(arrays)["restored"], arrays["frames"])
+    backend.close()
+
+
+def test_memory_goes_before_more_is_asked_for(gpu: FakeGpu) -> None:
+    backend = gpu.backend()
+    backend.run(frames_of(0, (8, 8)))
+    # in, out and values of one frame of 16x16, with hardly anything to spare
+    gpu.cuda.memory = 16 * 16 * 3 * (1 + 1 + VALUES) + 8 * 8 * 3
+    backend.run(frames_of(0, (16, 16)))
     backend.close()
 
 
