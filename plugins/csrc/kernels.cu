@@ -64,9 +64,11 @@ bool needs_tails(const DeblurrtLocalAvgPool& call) {
   return smaller(call.height, call.window[0]) > kLongest || smaller(call.width, call.window[1]) > kLongest;
 }
 
-// Maps done at once. What lies between the passes shall stay in the cache of a large GPU: at most 16 MiB, or one map.
+// Bytes that lie between the passes shall stay in the cache of a large GPU.
+constexpr int64_t kCached = 16 << 20;
+
+// Maps done at once: those that fit, or one.
 int64_t maps_at_once(const DeblurrtLocalAvgPool& call) {
-  constexpr int64_t kCached = 16 << 20;
   const int64_t fitting = kCached / static_cast<int64_t>(sizeof(float)) / call.height / call.width;
   return smaller<int64_t>(call.maps, fitting < 1 ? 1 : fitting);
 }
@@ -126,8 +128,11 @@ extern "C" int32_t deblurrt_deform_conv(const DeblurrtDeformConv* call, const vo
 
 extern "C" size_t deblurrt_local_avg_pool_workspace(const DeblurrtLocalAvgPool* call) {
   if (!fits(*call)) return 0;
-  const size_t map = sizeof(float) * static_cast<size_t>(call->height) * static_cast<size_t>(call->width);
-  return static_cast<size_t>(maps_at_once(*call)) * map * (needs_tails(*call) ? 2 : 1);
+  const int64_t map = static_cast<int64_t>(sizeof(float)) * call->height * call->width;
+  // all that smaller maps could fill, and not what these do: it must not fall when sizes grow
+  const int64_t most = map > kCached ? map : kCached;
+  const int64_t bytes = call->maps < most / map ? call->maps * map : most;
+  return static_cast<size_t>(bytes) * (needs_tails(*call) ? 2 : 1);
 }
 
 extern "C" int32_t deblurrt_local_avg_pool(const DeblurrtLocalAvgPool* call, const void* x, void* y, void* workspace,

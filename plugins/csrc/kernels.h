@@ -33,7 +33,8 @@ typedef struct {
   int32_t groups, offset_groups;
 } DeblurrtDeformConv;
 
-// Bytes a call works with, at most 64 MiB whatever the sizes.
+// Bytes a call works with, at most 64 MiB whatever the sizes; no fewer when sizes grow, so that those of the largest
+// shapes do for all.
 size_t deblurrt_deform_conv_workspace(const DeblurrtDeformConv* call);
 
 int32_t deblurrt_deform_conv(const DeblurrtDeformConv* call, const void* x, const void* offset, const void* mask,
@@ -48,6 +49,7 @@ typedef struct {
   int32_t window[2];
 } DeblurrtLocalAvgPool;
 
+// As for the convolution, but at most twice the larger of 16 MiB and one map.
 size_t deblurrt_local_avg_pool_workspace(const DeblurrtLocalAvgPool* call);
 
 int32_t deblurrt_local_avg_pool(const DeblurrtLocalAvgPool* call, const void* x, void* y, void* workspace,
