@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ..core.contract import FrameContract
 from ..core.engine_file import EngineFile
-from ..core.errors import BackendError, MachineError, ModelFileError
+from ..core.errors import BackendError, ModelFileError
 from ..core.manifest import EngineManifest
 from ..core.optional import require
 from ..core.tensorrt_packages import MODULES, BackendName
@@ -39,18 +39,6 @@ AXES = {
 PluginLibrary = Callable[[EngineManifest], Path]
 
 logger = logging.getLogger(__name__)
-
-
-def no_plugin_library(manifest: EngineManifest) -> Path:
-    """Say that there are no plugin libraries.
-
-    Raises:
-        MachineError: Always.
-    """
-    raise MachineError(
-        f"the engine of {manifest.model} has operators of {', '.join(manifest.plugins)}, which is not here; build an "
-        f"engine without plugins: deblurrt build {manifest.model} --backend {manifest.backend}"
-    )
 
 
 class LoadedEngine:
@@ -140,7 +128,8 @@ class LoadedEngine:
             for name, shape in shapes.items():
                 self._agreed(context.set_input_shape(name, shape))
             self._agreed(not context.infer_shapes())
-        size = context.update_device_memory_size_for_shapes()
+        # 0 after an error: then what suffices for every shape
+        size = context.update_device_memory_size_for_shapes() or self._engine.device_memory_size_v2
         block = self._values.reserve(size)
         context.set_device_memory(block.address, block.size)
         return tuple(

@@ -11,12 +11,13 @@ from ..core.engine_file import EngineFile, Host
 from ..core.errors import BackendError, ContractError
 from ..core.tensorrt_packages import this_host
 from ..core.tensors import Array, TensorSpec, check_inputs
+from ..plugins.tensorrt_library import library_of
 from .backend import Ticket
 from .cuda_layer import LEGACY_STREAM, open_cuda
 from .device_arrays import DeviceArray, DeviceView, views_of
 from .gpu_memory import DeviceMemory, size_of
 from .gpu_slot import Slot
-from .loaded_engine import LoadedEngine, PluginLibrary, no_plugin_library
+from .loaded_engine import LoadedEngine, PluginLibrary
 
 SLOTS = 2
 TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
@@ -48,7 +49,7 @@ class TensorRtBackend:
     """
 
     def __init__(
-        self, engine: EngineFile, host: Host | None = None, plugin_library: PluginLibrary = no_plugin_library
+        self, engine: EngineFile, host: Host | None = None, plugin_library: PluginLibrary = library_of
     ) -> None:
         manifest = engine.manifest
         self.name = manifest.backend

@@ -56,6 +56,7 @@ class FakeTensorRt:
         says: What the log says then.
         profile: Smallest, typical and largest shape.
         captures: Whether a run may be captured into a graph.
+        knows_sizes: Whether it says how much memory a shape needs.
     """
 
     def __init__(self, cuda: FakeCuda) -> None:
@@ -65,6 +66,7 @@ class FakeTensorRt:
         self.profile = (LEAST, BEST, MOST)
         self.dtype = DataType.UINT8
         self.captures = True
+        self.knows_sizes = True
         self.calls: list[tuple[Any, ...]] = []
         self.logger: Any = None
 
@@ -105,6 +107,7 @@ def fake_tensorrt(  # noqa: C901 - many small methods around one state
 
     class ICudaEngine:
         num_io_tensors = 2
+        device_memory_size_v2 = int(np.prod(MOST)) * VALUES
 
         def get_tensor_name(self, index: int) -> str:
             return ("frames", "restored")[index]
@@ -142,7 +145,7 @@ def fake_tensorrt(  # noqa: C901 - many small methods around one state
             return [] if state.told("infer_shapes") else ["frames"]
 
         def update_device_memory_size_for_shapes(self) -> int:
-            return int(np.prod(self._shape)) * VALUES
+            return int(np.prod(self._shape)) * VALUES if state.knows_sizes else 0
 
         def set_device_memory(self, address: int, size: int) -> None:
             state.told("set_device_memory", size)
@@ -160,7 +163,7 @@ def fake_tensorrt(  # noqa: C901 - many small methods around one state
                 state.logger.log(Severity.ERROR, state.says)
                 return False
             source, target, size = self._addresses["frames"], self._addresses["restored"], int(np.prod(self._shape))
-            values, needed = self._values, self.update_device_memory_size_for_shapes()
+            values, needed = self._values, size * VALUES
 
             def negative() -> None:
                 assert values[1] >= needed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import hashlib
+import json
 import logging
 from collections import Counter
 from pathlib import Path
@@ -13,6 +15,8 @@ import pytest
 
 from deblurrt.core.errors import BackendError, ContractError, MachineError, ModelFileError
 from deblurrt.core.tensors import Array, TensorSpec
+from deblurrt.plugins.plugin_compiler import LIBRARY
+from deblurrt.plugins.tensorrt_library import RECORD
 from deblurrt.runtime.tensorrt_backend import TensorRtBackend
 from tests.runtime.fake_cuda import cudaError_t
 from tests.runtime.fake_gpu import FakeGpu, place_gpu
@@ -151,6 +155,17 @@ def test_memory_is_used_again_and_only_grows(gpu: FakeGpu) -> None:
     assert reserved((2, 2)) == {}
     assert reserved((8, 8)) == {"cudaMalloc": 3, "cudaHostAlloc": 2, "cudaFree": 3}
     assert reserved((4, 6)) == {}
+    backend.close()
+
+
+@pytest.mark.parametrize(("knows_sizes", "size"), [(True, 4 * 6 * 3 * VALUES), (False, 16 * 16 * 3 * VALUES)])
+def test_memory_for_values_is_that_of_the_shapes_or_of_the_largest_where_tensorrt_does_not_say(
+    gpu: FakeGpu, knows_sizes: bool, size: int
+) -> None:
+    gpu.trt.knows_sizes = knows_sizes
+    backend = gpu.backend()
+    backend.run(frames_of(0))
+    assert ("set_device_memory", size) in gpu.trt.calls
     backend.close()
 
 
@@ -375,4 +390,26 @@ def test_plugins_are_loaded_before_the_engine(gpu: FakeGpu) -> None:
     backend = TensorRtBackend(engine, plugin_library=lambda manifest: library)
     assert [call[0] for call in gpu.trt.calls[:2]] == ["load_library", "deserialize_cuda_engine"]
     assert gpu.trt.calls[0][1] == str(library)
+    backend.close()
+
+
+def test_engine_whose_plugins_are_not_here_is_refused_with_the_command_that_makes_them(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(gpu.folder))
+    with pytest.raises(MachineError, match=r"runs with libdeblurrt_plugins\.so .* deblurrt build negative\.onnx"):
+        gpu.backend(plugins={"libdeblurrt_plugins.so": "b" * 64})
+    assert gpu.trt.calls == []
+
+
+def test_compiled_plugins_are_found_by_their_hash(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(gpu.folder))
+    place = gpu.folder / "deblurrt/plugins/entry"
+    place.mkdir(parents=True)
+    (place / LIBRARY).write_bytes(b"a library")
+    digest = hashlib.sha256(b"a library").hexdigest()
+    record = {"sha256": digest, "sources": "", "tensorrt": [10, 3], "cuda": "12.6", "archs": ["sm89"]}
+    (place / RECORD).write_text(json.dumps(record))
+    backend = gpu.backend(plugins={LIBRARY: digest})
+    assert gpu.trt.calls[0] == ("load_library", str(place / LIBRARY))
     backend.close()
