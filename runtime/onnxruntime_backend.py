@@ -18,6 +18,9 @@ from .backend import BackendConfig
 #: how ONNX Runtime names an operator it has no code for
 UNKNOWN_OPERATOR = re.compile(r"(?P<domain>[\w.]*):(?P<name>\w+)\(-?\d+\) is not a registered function/op")
 
+#: provider -> the one that takes what it leaves over, on the same device
+BESIDE = {"TensorrtExecutionProvider": "CUDAExecutionProvider"}
+
 
 class OnnxRuntimeBackend:
     """Runs a model with ONNX Runtime, on the CPU or another provider by name.
@@ -37,14 +40,14 @@ class OnnxRuntimeBackend:
         if config.precision == "bf16":
             raise BackendError("ONNX Runtime has no bf16 arithmetic on the CPU; use --backend openvino")
         self._runtime = require("onnxruntime", purpose="run a model")
-        provider = self._provider(config.provider)
+        provider, *beside = self._providers(config.provider)
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = config.thread_count
         options.log_severity_level = 3
         # spinning threads burn a third of a core between frames and make a paced stream no faster
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = self._runtime.InferenceSession(str(onnx_file.path), options, providers=[provider])
+            self._session = self._runtime.InferenceSession(str(onnx_file.path), options, providers=[provider, *beside])
         except Exception as error:  # the library's own exceptions have no common base
             reason = str(error).strip().splitlines()[0]
             unknown = UNKNOWN_OPERATOR.search(reason)
@@ -63,7 +66,7 @@ class OnnxRuntimeBackend:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._results: dict[str, Array] = {}
 
-    def _provider(self, wanted: str) -> str:
+    def _providers(self, wanted: str) -> list[str]:
         available: list[str] = self._runtime.get_available_providers()
         short = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
         if wanted.lower() not in short:
@@ -72,7 +75,8 @@ class OnnxRuntimeBackend:
                 "providers come with other wheels (onnxruntime-gpu replaces onnxruntime: uninstall both, "
                 "then install one)"
             )
-        return short[wanted.lower()]
+        chosen = short[wanted.lower()]
+        return [chosen, *(other for other in available if other == BESIDE.get(chosen))]
 
     def prepare(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Run once on zeros of these shapes and keep the result buffers."""

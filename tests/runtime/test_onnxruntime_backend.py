@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,3 +62,48 @@ def test_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match="onnxruntime is needed to run a model and is not installed"):
         OnnxRuntimeBackend(IDENTITY, BackendConfig())
+
+
+class GpuRuntime:
+    """Stands in for onnxruntime-gpu: says which providers it has, and falls back to the CPU when told to."""
+
+    __version__ = "1.25.0"
+
+    def __init__(self, *, starts: bool) -> None:
+        self.starts = starts
+        self.asked: list[str] = []
+
+    def get_available_providers(self) -> list[str]:
+        return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def SessionOptions(self) -> Any:  # noqa: N802 - the library's name
+        return onnxruntime.SessionOptions()
+
+    def InferenceSession(self, path: str, options: Any, providers: list[str]) -> Any:  # noqa: N802
+        self.asked = providers
+        return SimpleNamespace(get_providers=lambda: providers if self.starts else ["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("provider", "asked"),
+    [
+        ("cuda", ["CUDAExecutionProvider"]),
+        # what TensorRT leaves over goes to the same GPU, not to the CPU
+        ("tensorrt", ["TensorrtExecutionProvider", "CUDAExecutionProvider"]),
+        ("cpu", ["CPUExecutionProvider"]),
+    ],
+)
+def test_provider_is_chosen_by_its_short_name(monkeypatch: pytest.MonkeyPatch, provider: str, asked: list[str]) -> None:
+    runtime = GpuRuntime(starts=True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    backend = OnnxRuntimeBackend(IDENTITY, BackendConfig(threads=1, provider=provider))
+    assert runtime.asked == asked
+    assert backend.description == f"ONNX Runtime 1.25.0 {provider} fp32, 1 threads"
+    backend.close()
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_silent_fallback_to_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", GpuRuntime(starts=False))
+    with pytest.raises(BackendError, match=r"could not start \w+ExecutionProvider and would fall back to the CPU"):
+        OnnxRuntimeBackend(IDENTITY, BackendConfig(provider=provider))
