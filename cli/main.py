@@ -21,11 +21,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("export", "export_command"),
     "compare": ("compare", "compare_command"),
     "inspect": ("inspect_file", "inspect_command"),
+    "quantize": ("quantize", "quantize_command"),
     "build": ("build", "build_command"),
     "cache": ("cache", "cache_command"),
     "train": ("train", "train_command"),
     "device-report": ("device_report", "device_report_command"),
     "doctor": ("doctor", "doctor_command"),
+    "plugins": ("plugins", "plugins_command"),
 }
 INTERRUPTED = 130
 
