@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..core.artifacts import OnnxFile, open_onnx
+from ..core.artifacts import OnnxFile, load_whole, open_onnx
 from ..core.errors import UsageError
 from ..engines.build_config import BackendName, BuildConfig, Shapes, Size
 from ..export.export_config import ExportConfig, Precision
@@ -158,7 +158,7 @@ def _file(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
         file = open_onnx(path)
         if precision is None:
             return file
-        from ..export.onnx_conversion import load_whole, precision_of
+        from ..export.onnx_conversion import precision_of
 
         if precision_of(load_whole(file)) == precision:
             return file

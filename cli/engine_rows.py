@@ -8,6 +8,7 @@ from dataclasses import asdict
 from ..core.contract import FrameContract
 from ..core.engine_file import EngineFile
 from ..core.tensorrt_packages import this_host
+from .provenance_rows import calibration_told, weights_told
 
 MEBIBYTE = 1 << 20
 
@@ -39,7 +40,10 @@ def engine_rows(engine: EngineFile) -> Iterator[tuple[str, str]]:
     }
     told = ", ".join(f"{what} {size / MEBIBYTE:,.1f} MiB" for what, size in memory.items() if size is not None)
     yield "memory", told or "the builder did not say"
-    yield "weights", ", ".join(f"{name} {value}" for name, value in manifest.provenance.items()) or "unknown"
+    yield "weights", weights_told(manifest.provenance) or "unknown"
+    calibration = calibration_told(manifest.provenance)
+    if calibration is not None:
+        yield "calibration", calibration
     plugins = ", ".join(f"{name} {digest[:12]}" for name, digest in manifest.plugins.items())
     yield "plugins", plugins or "none needed"
     yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items()) or "the builder's own"

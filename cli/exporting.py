@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.artifacts import OnnxFile, open_onnx, write_onnx
+from ..core.artifacts import OnnxFile, load_whole, open_onnx, write_onnx
 from ..core.caches import cache_folder
 from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
@@ -100,8 +100,6 @@ def _model_of(model: str) -> Any:
         raise ModelFileError(f"no model {model!r}; expected {MODEL_FORMS} or FILE.safetensors")
     if path.suffix == ".safetensors":
         return _student(path)
-    from ..export.onnx_conversion import load_whole
-
     return load_whole(open_onnx(path))
 
 
@@ -117,7 +115,7 @@ def precision_in(model: str) -> Precision:
     """The types a MODEL is written in where nothing else is asked for: those of a file, ``fp32`` of others."""
     if is_network(model) or Path(model).suffix != ".onnx" or not Path(model).is_file():
         return "fp32"
-    from ..export.onnx_conversion import load_whole, precision_of
+    from ..export.onnx_conversion import precision_of
 
     return precision_of(load_whole(open_onnx(Path(model))))
 

@@ -15,6 +15,7 @@ from ..runtime.shipped_models import find_model
 from .engine_rows import contract_text, engine_rows
 from .options import json_option
 from .output import check_json_place, print_table, write_json
+from .provenance_rows import calibration_told, weights_told
 
 EXAMPLES = """\b
 Examples:
@@ -72,6 +73,9 @@ def _rows(report: OnnxReport) -> Iterator[tuple[str, str]]:
     yield "stored values", ", ".join(f"{kind} {count:,}" for kind, count in report.stored.items()) or "none"
     yield "MACs", _macs(report)
     yield "weights", _weights(report)
+    calibration = calibration_told(file.provenance)
+    if calibration is not None:
+        yield "calibration", calibration
     yield "plugins", _plugins(report)
     if report.foreign:
         yield "foreign", f"{', '.join(report.foreign)}: only the runtime they come from has these"
@@ -90,7 +94,7 @@ def _macs(report: OnnxReport) -> str:
 
 
 def _weights(report: OnnxReport) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in report.file.provenance.items())
+    told = weights_told(report.file.provenance)
     if report.has_random_weights:
         return f"RANDOM, never trained: {told}"
     return told or "the file does not say where they come from"

@@ -138,6 +138,29 @@ def read_header(path: Path) -> Any:
     return model
 
 
+def load_whole(file: OnnxFile) -> Any:
+    """Read a model with its weights, those beside it included.
+
+    Returns:
+        ``onnx.ModelProto``.
+
+    Raises:
+        ModelFileError: Weights beside the file are missing or damaged.
+    """
+    onnx = require("onnx", purpose="read a model file")
+    try:
+        model = onnx.load(str(file.path))
+    except Exception as error:  # onnx, protobuf, NumPy and the file system each raise their own kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelFileError(
+            f"{file.path.name} cannot be read whole ({reason}); is its .data file beside it?"
+        ) from error
+    for tensor in model.graph.initializer:
+        # onnx writes out that they are inside now, which is the default
+        tensor.ClearField("data_location")
+    return model
+
+
 def check_model(path: Path) -> None:
     """Let ONNX check a file and the weights beside it.
 

@@ -14,6 +14,7 @@ EXTRA_OF_MODULE = {
     "onnx": "",
     "onnxruntime": "",
     "PIL": "data",
+    "aiohttp": "view",
     "cuda": "gpu",
     "cv2": "opencv",
     "h5py": "keras",
@@ -26,6 +27,7 @@ EXTRA_OF_MODULE = {
     "tensorrt": "trt",
     "tensorrt_rtx": "rtx",
     "torch": "train",
+    "zmq": "zmq",
 }
 
 

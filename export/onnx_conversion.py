@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..core.artifacts import PROVENANCE_KEY, OnnxFile, contract_entry, json_entry, metadata_of
+from ..core.artifacts import PROVENANCE_KEY, contract_entry, json_entry, metadata_of
 from ..core.contract import FrameContract
 from ..core.errors import ModelFileError, QualityError, UsageError
 from ..core.optional import require
@@ -75,29 +75,6 @@ class OnnxConversion(GraphExport):
             except QualityError as error:
                 raise ModelFileError(f"{self._name} cannot be run: {error}") from error
         return self.finish(self._model, is_typed=self._typed_as != "fp32")
-
-
-def load_whole(file: OnnxFile) -> Any:
-    """Read a model with its weights, those beside it included.
-
-    Returns:
-        ``onnx.ModelProto``.
-
-    Raises:
-        ModelFileError: Weights beside the file are missing or damaged.
-    """
-    onnx = require("onnx", purpose="read a model file")
-    try:
-        model = onnx.load(str(file.path))
-    except Exception as error:  # onnx, protobuf, NumPy and the file system each raise their own kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelFileError(
-            f"{file.path.name} cannot be read whole ({reason}); is its .data file beside it?"
-        ) from error
-    for tensor in model.graph.initializer:
-        # onnx writes out that they are inside now, which is the default
-        tensor.ClearField("data_location")
-    return model
 
 
 def precision_of(model: Any) -> Precision:

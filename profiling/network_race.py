@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.artifacts import OnnxFile, write_onnx
+from ..core.artifacts import OnnxFile, load_whole, write_onnx
 from ..export.export_config import ExportConfig, Target
 from ..export.parity import sample_frames, sample_windows
 from ..runtime.backend import open_backend
@@ -123,7 +123,7 @@ def converted(file: OnnxFile, config: ExportConfig, folder: Path) -> OnnxFile:
         QualityError: A stage changed the result.
         MissingExtraError: onnxslim is not installed.
     """
-    from ..export.onnx_conversion import OnnxConversion, contract_in, load_whole
+    from ..export.onnx_conversion import OnnxConversion, contract_in
 
     model = load_whole(file)
     windows = sample_windows(contract_in(model, file.path.name).window, [EXPORT_CHECK])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import OnnxFile, open_onnx, write_onnx
+from ..core.artifacts import OnnxFile, load_whole, open_onnx, write_onnx
 from ..core.errors import DeblurrtError
 from ..engines.build_config import BuildConfig, Shapes, Size
 from ..engines.build_process import build_plan, sizes_of
@@ -14,7 +14,7 @@ from ..engines.graph_sizes import sizes_at
 from ..engines.memory_estimate import estimate_memory
 from ..engines.precision_label import convolutions, label
 from ..export.export_config import ExportConfig, Precision
-from ..export.onnx_conversion import OnnxConversion, load_whole
+from ..export.onnx_conversion import OnnxConversion
 from ..export.parity import sample_windows
 from ..plugins.onnx_ops import inline_bodies, uses_plugins
 

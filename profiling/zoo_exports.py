@@ -18,13 +18,13 @@ from typing import Any
 import click
 import numpy as np
 
-from ..core.artifacts import OnnxFile, read_header, write_onnx
+from ..core.artifacts import OnnxFile, load_whole, read_header, write_onnx
 from ..core.errors import QualityError
 from ..core.optional import require
 from ..core.outputs import write_whole
 from ..export.deployment import WRAPPING
 from ..export.export_config import ExportConfig, Precision
-from ..export.onnx_conversion import OnnxConversion, load_whole
+from ..export.onnx_conversion import OnnxConversion
 from ..export.onnx_export import OnnxExport
 from ..export.parity import FP32_GATE, compare_arrays, sample_frames, sample_windows
 from ..export.student_graph import student_model

@@ -36,6 +36,7 @@ LINES_MAX = 300
 
 #: imported inside functions only, so that a light install can import everything
 HEAVY = (
+    "aiohttp",
     "av",
     "cuda",
     "cv2",
@@ -55,6 +56,7 @@ HEAVY = (
     "tensorrt_rtx",
     "torch",
     "torchvision",
+    "zmq",
 )
 #: modules beside the networks that a light install imports
 TORCH_FREE_MODELS = {

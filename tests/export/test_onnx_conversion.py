@@ -11,13 +11,13 @@ import numpy as np
 import onnx
 import pytest
 
-from deblurrt.core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, write_onnx
+from deblurrt.core.artifacts import CONTRACT_KEY, PROVENANCE_KEY, load_whole, write_onnx
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import ModelFileError, UsageError
 from deblurrt.export.deployment import WRAPPING, bare_graph, deployment_graph
 from deblurrt.export.export_config import ExportConfig
 from deblurrt.export.graph_passes import fix_sizes
-from deblurrt.export.onnx_conversion import OnnxConversion, contract_in, load_whole, precision_of
+from deblurrt.export.onnx_conversion import OnnxConversion, contract_in, precision_of
 from deblurrt.export.parity import Window, sample_windows
 from deblurrt.export.student_graph import student_model
 from deblurrt.models.student_config import STUDENT_S

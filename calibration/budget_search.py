@@ -1,0 +1,177 @@
+"""Which layers stay float so that the picture keeps its decibels, and what the others save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.errors import QualityError
+from .sites import Site
+
+#: share of the multiply-accumulates in 8 bits below which a network is not worth the name
+LEAST_SHARE = 0.5
+#: bits of the types layers compute in
+BITS = {"int8": 8, "fp8": 8, "w8a16": 16, "fp16": 16, "fp32": 32}
+#: points of the way from everything to nothing that are tried where no budget asks for one
+PARETO_POINTS = 5
+
+#: decibels that are lost with a set of sites
+Lost = Callable[[frozenset[str]], float]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One set of quantised layers, measured on whole held-out frames.
+
+    Attributes:
+        chosen: Names of the nodes.
+        lost_db: Decibels lost.
+        share: Of the multiply-accumulates in 8 bits.
+        saving: Estimated: bits times multiply-accumulates that are saved, as a share.
+        is_best: Whether no other trial loses less and has a larger share.
+    """
+
+    chosen: frozenset[str]
+    lost_db: float
+    share: float
+    saving: float
+    is_best: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "lost_db": self.lost_db,
+            "share_8bit": self.share,
+            "estimated_saving": self.saving,
+            "pareto": self.is_best,
+            "layers": len(self.chosen),
+        }
+
+
+@dataclass(slots=True)
+class BudgetSearch:
+    """One search; every set is measured once.
+
+    Attributes:
+        sites: All that can be quantised.
+        lost: Measures a set on whole held-out frames.
+        total_macs: Of the network, products that cannot be quantised included.
+        formats: What quantised layers compute in, and what the others do.
+        deadline_s: On the clock of ``time.perf_counter``; None: none.
+        progress: Told what is done, how far, of how much.
+    """
+
+    sites: Sequence[Site]
+    lost: Lost
+    total_macs: int
+    formats: tuple[str, str] = ("int8", "fp32")
+    deadline_s: float | None = None
+    progress: Progress = lambda _what, _done, _all: None
+    trials: dict[frozenset[str], Trial] = field(default_factory=dict)
+    is_cut_short: bool = False
+
+    def try_set(self, chosen: Collection[str]) -> Trial:
+        """Measure one set, or recall it."""
+        key = frozenset(chosen)
+        if key not in self.trials:
+            self.trials[key] = Trial(key, self.lost(key), self.share(key), self._saving(key))
+        return self.trials[key]
+
+    def share(self, chosen: Collection[str]) -> float:
+        """Share of the multiply-accumulates in 8 bits."""
+        return sum(site.macs for site in self.sites if site.name in chosen) / max(self.total_macs, 1)
+
+    def _saving(self, chosen: Collection[str]) -> float:
+        low, high = (BITS[name] for name in self.formats)
+        return self.share(chosen) * (1 - low / high)
+
+    def run(self, budget_db: float, errors: Mapping[str, float]) -> Trial:
+        """Find the largest share of multiply-accumulates in 8 bits that loses no more than the budget.
+
+        Layers that err most for what they save leave first, until the rest meets the budget; then every one that
+        left is tried again.
+
+        Args:
+            budget_db: Most decibels that may be lost.
+            errors: Squared error each site adds alone.
+
+        Raises:
+            QualityError: Fewer than half of the multiply-accumulates can be in 8 bits; says what was reached.
+        """
+        order = sorted(self.sites, key=lambda site: (-errors.get(site.name, 0.0) / _gain(site), site.name))
+        names = [site.name for site in order]
+        found = self._shortest_leave(names, budget_db)
+        found = self._taken_back(names, found, budget_db)
+        if found.lost_db > budget_db or found.share < LEAST_SHARE:
+            raise QualityError(self._refusal(budget_db))
+        return found
+
+    def _shortest_leave(self, names: Sequence[str], budget_db: float) -> Trial:
+        """Halve the number of layers that leave until the smallest that is enough is found."""
+        low, high = 0, len(names)
+        best = self.try_set(names)
+        if best.lost_db <= budget_db:
+            return best
+        nothing = Trial(frozenset(), 0.0, 0.0, 0.0)
+        best = self.trials.setdefault(frozenset(), nothing)
+        steps = max(len(names).bit_length(), 1)
+        for step in range(steps):
+            if high - low <= 1 or self._is_over():
+                break
+            self.progress("leaving layers out", step, steps)
+            middle = (low + high) // 2
+            trial = self.try_set(names[middle:])
+            if trial.lost_db <= budget_db:
+                best, high = trial, middle
+            else:
+                low = middle
+        return best
+
+    def _taken_back(self, names: Sequence[str], found: Trial, budget_db: float) -> Trial:
+        """Try every layer that left again, those of most multiply-accumulates first."""
+        by_name = {site.name: site for site in self.sites}
+        left = [name for name in names if name not in found.chosen]
+        left.sort(key=lambda name: (-by_name[name].macs, name))
+        for index, name in enumerate(left):
+            if self._is_over():
+                break
+            self.progress("taking layers back", index, len(left))
+            trial = self.try_set(found.chosen | {name})
+            if trial.lost_db <= budget_db:
+                found = trial
+        return found
+
+    def _is_over(self) -> bool:
+        is_over = self.deadline_s is not None and time.perf_counter() > self.deadline_s
+        self.is_cut_short = self.is_cut_short or is_over
+        return is_over
+
+    def pareto(self) -> list[Trial]:
+        """All trials, those that lose least first; marked where no other is better in both."""
+        ordered = sorted(self.trials.values(), key=lambda trial: (trial.lost_db, -trial.share, sorted(trial.chosen)))
+        marked, most = [], -1.0
+        for trial in ordered:
+            marked.append(Trial(trial.chosen, trial.lost_db, trial.share, trial.saving, trial.share > most))
+            most = max(most, trial.share)
+        return marked
+
+    def _refusal(self, budget_db: float) -> str:
+        worthy = [trial for trial in self.trials.values() if trial.share >= LEAST_SHARE]
+        within = [trial for trial in self.trials.values() if trial.lost_db <= budget_db]
+        least = min(worthy, key=lambda trial: trial.lost_db, default=None)
+        most = max(within, key=lambda trial: trial.share, default=None)
+        told = [f"the budget is {budget_db:g} dB"]
+        if least is not None:
+            told.append(f"the least lost was {least.lost_db:.3f} dB with {least.share:.0%} of the products in 8 bits")
+        if most is not None:
+            told.append(f"within the budget only {most.share:.0%} were, at least {LEAST_SHARE:.0%} are wanted")
+        hint = "; the time limit ended the search" if self.is_cut_short else ""
+        return ", ".join(told) + hint + "; give a larger budget, more frames, or another --method"
+
+
+def _gain(site: Site) -> float:
+    """What a site saves, in multiply-accumulates; a skip branch saves moving its values."""
+    return max(site.macs, site.values, 1)

@@ -1,0 +1,163 @@
+"""The report of a quantisation as a page that opens offline, with pictures of the worst frames, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.outputs import output_error, write_whole
+from ..core.pictures import Pixels, write_picture
+from .quantization import Quantization
+from .quantize_report import QuantizeReport
+
+#: how many times differences are amplified, so that one grey level shows
+AMPLIFIED = 16
+#: frames that are shown
+WORST_FRAMES = 3
+#: name of the page and of the values behind it
+PAGE, VALUES = "index.html", "report.json"
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
+td.n{text-align:right;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:.3rem;width:46%}
+img{width:100%}caption{text-align:left;font-weight:600}.float{color:#888}"""
+
+
+def write_quality_page(found: QuantizeReport, work: Quantization, folder: Path, model: str) -> None:
+    """Write ``index.html``, ``report.json`` and pictures of the worst frames.
+
+    Args:
+        found: What is reported.
+        work: The quantisation, which still has its held-out frames.
+        folder: Where to; made if it is missing.
+        model: Name for the title.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    shown = []
+    for rank, pictures in enumerate(work.worst_frames(WORST_FRAMES)):
+        files = {}
+        for what, pixels in _views(pictures.pixels, pictures.before, pictures.after).items():
+            files[what] = f"frame{rank}_{what}.png"
+            write_picture(folder / files[what], pixels)
+        shown.append((pictures.name, files))
+    write_whole(folder / VALUES, (json.dumps({"model": model, **found.to_dict()}, indent=2) + "\n").encode())
+    write_whole(folder / PAGE, _page(found, model, shown).encode())
+
+
+def _views(pixels: Pixels, before: Pixels, after: Pixels) -> dict[str, Pixels]:
+    difference = np.abs(before.astype(np.int16) - after) * AMPLIFIED
+    return {
+        "input": pixels,
+        "float": before,
+        "quantized": after,
+        "difference": np.clip(difference, 0, 255).astype(np.uint8),
+    }
+
+
+def _page(found: QuantizeReport, model: str, shown: Sequence[tuple[str, dict[str, str]]]) -> str:
+    title = f"{model} in {found.config.format}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        _summary(found),
+        *_quality_tables(found),
+        _trials(found),
+        *_pictures(shown),
+        _decisions(found),
+        _calibration(found),
+    ]
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
+    )
+
+
+def _summary(found: QuantizeReport) -> str:
+    lost = f"{found.quality.lost_db:.3f} dB lost on held-out frames" if found.quality else "no frame was held out"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
+    return (
+        f"<p><b>{lost}, {found.share:.1%} of the multiply-accumulates in {found.config.format}</b>, the rest in "
+        f"{found.config.rest}; for {found.config.target}, ranges by {found.config.method}.</p><ul>{notes}</ul>"
+    )
+
+
+def _quality_tables(found: QuantizeReport) -> Iterable[str]:
+    quality = found.quality
+    if quality is None:
+        return
+    columns = ("lost_db", "psnr_float_db", "psnr_db", "ssim_float", "ssim", "edges_float", "edges", "mse")
+    rows = [[frame.name, *(getattr(frame, name) for name in columns)] for frame in quality.frames]
+    rows.append(["mean", quality.lost_db, *(quality.mean(name) for name in columns[1:])])
+    head = ("frame", "dB lost", "PSNR float", "PSNR", "SSIM float", "SSIM", "edges float", "edges", "squared error")
+    yield _table(
+        "Held-out frames; edges are the mean steepness of the float result's edges, in grey levels", head, rows
+    )
+
+
+def _trials(found: QuantizeReport) -> str:
+    rows = [
+        [trial.lost_db, f"{trial.share:.1%}", f"{trial.saving:.1%}", len(trial.chosen), "yes" if trial.is_best else ""]
+        for trial in found.trials
+    ]
+    head = ("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both")
+    told = "Sets of layers that were measured; the saving is bits times multiply-accumulates"
+    return _table(told, head, rows) if rows else ""
+
+
+def _pictures(shown: Sequence[tuple[str, dict[str, str]]]) -> Iterable[str]:
+    for name, files in shown:
+        yield f"<h2>{escape(name)}</h2>"
+        for what, file in files.items():
+            text = f"difference, {AMPLIFIED} times" if what == "difference" else what
+            yield f'<figure><img src="{escape(file)}" alt="{escape(text)}"><figcaption>{text}</figcaption></figure>'
+
+
+def _decisions(found: QuantizeReport) -> str:
+    total = max(sum(site.macs for site in found.sites), 1)
+    rows = [
+        [
+            site.name,
+            site.operator,
+            site.module,
+            found.config.format if site.name in found.chosen else "float",
+            f"{site.macs / total:.2%}" if site.macs else "",
+            found.errors.get(site.name),
+            found.signal_db.get(site.name),
+            site.reason,
+        ]
+        for site in found.sites
+    ]
+    head = ("node", "operator", "module", "computes in", "products", "error alone", "signal/error dB", "why")
+    return _table("Layers; the reason is that of the default, before a budget was searched", head, rows)
+
+
+def _calibration(found: QuantizeReport) -> str:
+    names = ", ".join(escape(name) for name in found.key.names)
+    mark = f"<p><b>Frames of the {escape(found.key.test_split)} split.</b></p>" if found.key.test_split else ""
+    count = len(found.key.names)
+    return f"<h2>Calibrated on {count} frames</h2>{mark}<p>{found.key.frames_sha256}</p><p>{names}</p>"
+
+
+def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    lines = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    return f"<table><caption>{escape(caption)}</caption><tr>{heads}</tr>{lines}</table>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "<td></td>"
+    if isinstance(value, float):
+        return f'<td class="n">{value:.4g}</td>'
+    kind = ' class="n"' if isinstance(value, int) else ""
+    return f"<td{kind}>{escape(str(value))}</td>"

@@ -1,0 +1,297 @@
+"""From a float file to one in 8 bits: calibrated, placed, searched, judged; and what was decided on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.artifacts import OnnxFile, load_whole, write_onnx
+from ..core.contract import FrameContract
+from ..core.errors import ModelFileError, UsageError
+from ..core.optional import require
+from ..plugins.onnx_ops import add_bodies, uses_plugins
+from ..runtime.session import contract_of
+from .budget_search import BudgetSearch
+from .calibrator import CalibrationRun, calibrate, looked_at, seen_shapes
+from .clips import Window
+from .file_facts import describe
+from .frames import Frames
+from .graph_sessions import Restore, cropped, fixed_size, open_restorer
+from .graph_view import GraphView
+from .placement import place
+from .qdq_graph import QuantizedGraph, quantize_graph
+from .quality import Judge, Quality, RestoredFrame
+from .quantize_config import QuantizeConfig
+from .quantize_report import QuantizeReport
+from .sensitivity import layer_errors, mean_error, site_errors
+from .sites import find_sites
+from .tensor_statistics import (
+    Statistics,
+    StatisticsKey,
+    check_key,
+    graph_sha256,
+    load_statistics,
+)
+
+#: pieces of calibration frames that layers are compared on
+PIECES = 3
+#: told what is done, how far, of how much
+Progress = Callable[[str, int, int], None]
+
+
+class Quantization:
+    """One quantisation.
+
+    Args:
+        model: ``onnx.ModelProto`` in float32; used up.
+        name: Of it, for messages.
+        contract: Its own.
+        frames: What it is calibrated and judged on; None takes complete statistics and judges nothing.
+        config: How.
+        statistics: File of statistics: read where it is there, written where it is not; None: nowhere.
+        progress: Told what is done.
+
+    Raises:
+        UsageError: The file is quantised or in half precision already, or frames are needed and missing.
+        InputError: The statistics are of something else.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        contract: FrameContract,
+        frames: Frames | None,
+        config: QuantizeConfig,
+        statistics: Path | None = None,
+        progress: Progress = lambda _what, _done, _all: None,
+    ) -> None:
+        _check_float(model, name)
+        if uses_plugins(model) and not model.functions:
+            model = add_bodies(model)
+        self._contract, self._frames, self._config, self._place = contract, frames, config, statistics
+        self._progress = progress
+        self._notes = list(frames.notes) if frames else []
+        self._model = model
+        self._seconds: dict[str, float] = {}
+        self._judge: Judge | None = None
+        self._restore: Restore | None = None
+        self._report: QuantizeReport | None = None
+
+    def report(self) -> QuantizeReport:
+        """Say what was found out; there once ``run`` is over."""
+        if self._report is None:
+            raise UsageError("nothing was quantised yet; call run() first")
+        return self._report
+
+    def run(self) -> Any:
+        """Calibrate, place, search where a budget is given, judge.
+
+        Returns:
+            ``onnx.ModelProto`` with contract, provenance and summary.
+
+        Raises:
+            QualityError: The budget cannot be met.
+            ModelFileError: The network cannot be run on the frames.
+        """
+        started = time.perf_counter()
+        self._view = GraphView(self._model)
+        shapes = seen_shapes(self._model, self._contract)
+        names = looked_at(self._view, shapes)
+        self._statistics = self._calibrated(names)
+        self._seconds["calibration"] = time.perf_counter() - started
+        self._sites = find_sites(self._view, shapes, self._config)
+        self._total = sum(site.macs for site in self._sites)
+        if not any(site.is_able for site in self._sites):
+            raise UsageError("no layer can be quantised; the report of deblurrt inspect lists the operators")
+        self._pieces = list(self._float_pieces())
+        self._judge_by_float()
+        search = self._search()
+        chosen = self._decided(search)
+        graph = self._quantized(chosen)
+        quality = self._quality(graph.model)
+        share = search.share(chosen)
+        describe(graph.model, self._statistics.key, self._config, share, quality.lost_db if quality else None)
+        self._seconds["total"] = time.perf_counter() - started
+        self._report = self._told(graph, chosen, search, quality)
+        return graph.model
+
+    def _calibrated(self, names: list[str]) -> Statistics:
+        known = load_statistics(self._place) if self._place is not None and self._place.is_file() else None
+        digest = graph_sha256(self._model)
+        if self._frames is None:
+            if known is None or not known.is_complete:
+                raise UsageError("no frames to calibrate on; give --data, or --statistics of a whole calibration")
+            if known.key.model_sha256 != digest and self._place is not None:
+                check_key(known.key, replace(known.key, model_sha256=digest), self._place)
+            return known
+        config, frames = self._config, self._frames
+        key = StatisticsKey(digest, frames.sha256, frames.names, config.seed, config.crop_px, frames.test_split)
+        if known is not None and self._place is not None:
+            check_key(known.key, key, self._place)
+            if known.is_complete:
+                self._notes.append("the statistics of an earlier calibration were taken")
+                return known
+        run = CalibrationRun(self._model, self._contract, frames, config.seed, config.crop_px, self._place)
+        return calibrate(run, names, key, known, lambda done, total: self._progress("calibrating", done, total))
+
+    def _float_pieces(self) -> Any:
+        """Pieces of the first calibration frames, with what the float network makes of them."""
+        if self._frames is None:
+            return
+        restore = self._restorer(self._model)
+        fixed, rng = fixed_size(self._model, self._contract), np.random.default_rng([self._config.seed, 1 << 16])
+        count = len(self._frames.calibration)
+        wanted = {int(place) for place in np.linspace(0, count - 1, min(PIECES, count))}
+        for index, shot in enumerate(self._frames.calibration):
+            if index in wanted:
+                piece: Window = cropped(shot.window, self._config.crop_px, rng, fixed)
+                yield piece, restore(piece)
+
+    def _judge_by_float(self) -> None:
+        if self._frames is not None and len(self._frames.held_out):
+            self._progress("restoring held-out frames", 0, 1)
+            self._judge = Judge.of(self._restorer(self._model), self._frames.held_out)
+
+    def _restorer(self, model: Any) -> Restore:
+        return open_restorer(model, self._contract, is_plain=self._config.format == "fp8")
+
+    def _quantized(self, chosen: Collection[str]) -> QuantizedGraph:
+        placement = place(self._view, self._sites, chosen, self._config)
+        return quantize_graph(self._view, placement, self._statistics.histograms, self._config)
+
+    def _opened(self, chosen: Collection[str]) -> Restore:
+        return self._restorer(self._quantized(chosen).model)
+
+    def _search(self) -> BudgetSearch:
+        able = [site for site in self._sites if site.is_able]
+        limit = self._config.time_limit_s
+        deadline = None if limit is None else time.perf_counter() + limit
+        judge = self._judge
+
+        def lost(chosen: frozenset[str]) -> float:
+            return judge.lost_db(self._opened(chosen)) if judge is not None and chosen else 0.0
+
+        formats = (self._config.format, self._config.rest)
+        return BudgetSearch(able, lost, self._total, formats, deadline, self._progress)
+
+    def _decided(self, search: BudgetSearch) -> frozenset[str]:
+        """Names of the nodes that are quantised: the default, or what the budget allows."""
+        default = frozenset(site.name for site in self._sites if site.is_chosen)
+        self._errors: dict[str, float] = {}
+        self._mend_biases(default)
+        budget = self._config.psnr_budget_db
+        if budget is None:
+            return default
+        if self._judge is None:
+            raise UsageError("a budget of decibels wants held-out frames; give more with --data")
+        started = time.perf_counter()
+        search.try_set(default)
+        self._errors = site_errors(search.sites, self._opened, self._pieces, search.deadline_s, self._progress)
+        found = search.run(budget, self._errors)
+        if search.trials[default].lost_db <= budget and search.trials[default].share >= found.share:
+            found = search.trials[default]
+        self._seconds["search"] = time.perf_counter() - started
+        return found.chosen
+
+    def _mend_biases(self, default: frozenset[str]) -> None:
+        """Leave the correction of biases out where it does not help."""
+        if not self._config.with_bias_correction or not self._pieces or not default:
+            return
+        errors = []
+        for is_mended in (True, False):
+            self._config = replace(self._config, with_bias_correction=is_mended)
+            errors.append(mean_error(self._opened(default), self._pieces))
+        is_better = errors[0] < errors[1]
+        self._config = replace(self._config, with_bias_correction=is_better)
+        self._notes.append(
+            f"correcting biases {'helps' if is_better else 'does not help'}: squared error {errors[0]:.3g} with it, "
+            f"{errors[1]:.3g} without"
+        )
+
+    def _quality(self, model: Any) -> Quality | None:
+        if self._judge is None:
+            return None
+        self._progress("judging", 0, 1)
+        self._restore = self._restorer(model)
+        return self._judge.quality(self._restore)
+
+    def worst_frames(self, count: int) -> list[RestoredFrame]:
+        """Restore the held-out frames that lost most anew, the worst first; none where none is held out."""
+        quality = self.report().quality
+        if self._judge is None or self._restore is None or quality is None:
+            return []
+        order = sorted(range(len(quality.frames)), key=lambda index: -quality.frames[index].lost_db)
+        shots, before = self._judge.shots, self._judge.restored
+        return [
+            RestoredFrame(shots[index].name, shots[index].pixels, before[index], self._restore(shots[index].window))
+            for index in order[:count]
+        ]
+
+    def _told(
+        self, graph: QuantizedGraph, chosen: frozenset[str], search: BudgetSearch, quality: Quality | None
+    ) -> QuantizeReport:
+        products = [site.name for site in self._sites if site.kind == "product"]
+        signal = {}
+        if self._pieces:
+            piece = self._pieces[0][0]
+            signal = layer_errors(self._view, graph.model, products, piece, self._contract)
+        return QuantizeReport(
+            config=self._config,
+            key=self._statistics.key,
+            notes=tuple(self._notes),
+            sites=tuple(self._sites),
+            chosen=chosen,
+            scales={name: asdict(scale) for name, scale in sorted(graph.scales.items())},
+            share=search.share(chosen),
+            quality=quality,
+            trials=tuple(search.pareto()),
+            errors=self._errors,
+            signal_db=signal,
+            is_cut_short=search.is_cut_short,
+            seconds={name: round(value, 2) for name, value in self._seconds.items()},
+        )
+
+
+def quantize(
+    onnx_file: OnnxFile, frames: Frames, config: QuantizeConfig, path: Path | None = None, *, force: bool = False
+) -> OnnxFile:
+    """Quantise a file.
+
+    Args:
+        onnx_file: In float32, written by ``deblurrt export`` or shipped.
+        frames: As ``choose_frames`` gives.
+        config: How.
+        path: Where the quantised file goes; None: beside the other, ``NAME_int8.onnx``.
+        force: Whether an existing file is replaced.
+
+    Example:
+        >>> file = open_onnx(Path("mprnet.onnx"))
+        >>> frames = choose_frames(FrameChoice((Path("REDS"),)), contract_of(file))
+        >>> quantize(file, frames, QuantizeConfig("openvino", psnr_budget_db=0.1)).provenance["calibration_sha256"]
+
+    Raises:
+        QualityError: The budget cannot be met.
+        InputError: The file cannot be run, or its frames are unfit.
+        OutputError: The file exists or cannot be written.
+    """
+    work = Quantization(load_whole(onnx_file), onnx_file.path.name, contract_of(onnx_file), frames, config)
+    place = path or onnx_file.path.with_name(f"{onnx_file.path.stem}_{config.format}.onnx")
+    return write_onnx(work.run(), place, force, external_data=bool(onnx_file.weight_files))
+
+
+def _check_float(model: Any, name: str) -> None:
+    types = require("onnx", purpose="quantise a graph").TensorProto
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise UsageError(f"{name} is quantised already; give the float32 file it was made of")
+    if any(tensor.data_type in (types.FLOAT16, types.BFLOAT16) for tensor in model.graph.initializer):
+        raise UsageError(
+            f"{name} is in half precision; give the float32 file, layers that stay float get fp16 after it"
+        )
+    if not model.graph.node:
+        raise ModelFileError(f"{name} has no nodes; export it again")

@@ -1,0 +1,107 @@
+"""How much error each layer adds when it alone is quantised, and how far each is off in the whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ..core.contract import FrameContract
+from ..core.pictures import Pixels
+from ..core.tensors import Array
+from ..datasets.evaluation import EXACT_DB
+from ..runtime.session import prepare
+from .clips import Window
+from .graph_sessions import Restore, open_graph
+from .graph_view import GraphView
+from .quality import unit_mse
+from .sites import Site
+
+#: makes a network that restores with only these sites quantised
+Opened = Callable[[Collection[str]], Restore]
+Progress = Callable[[str, int, int], None]
+#: tensors that are fetched in one go, so that a comparison stays small
+FETCHED = 8
+
+
+def site_errors(
+    sites: Sequence[Site],
+    opened: Opened,
+    pieces: Sequence[tuple[Window, Pixels]],
+    deadline_s: float | None = None,
+    progress: Progress = lambda _what, _done, _all: None,
+) -> dict[str, float]:
+    """Measure the squared error each site adds, values in 0..1.
+
+    Args:
+        sites: All that can be quantised, products before skip branches.
+        opened: Gives the network with some of them quantised.
+        pieces: Pieces of frames, and what the float network makes of them.
+        deadline_s: When to stop, on the clock of ``time.perf_counter``; what is left gets the typical error for
+            what it saves.
+        progress: Told how far it is.
+    """
+    errors: dict[str, float] = {}
+    for index, site in enumerate(sites):
+        if deadline_s is not None and time.perf_counter() > deadline_s:
+            break
+        progress("measuring layers", index, len(sites))
+        chosen = {site.name, site.partner} - {""}
+        error = mean_error(opened(chosen), pieces)
+        errors[site.name] = max(error - errors.get(site.partner, 0.0), 0.0)
+    rates = [errors[site.name] / max(site.macs, site.values, 1) for site in sites if site.name in errors]
+    for site in sites:
+        errors.setdefault(site.name, (median(rates) if rates else 0.0) * max(site.macs, site.values, 1))
+    return errors
+
+
+def mean_error(restore: Restore, pieces: Sequence[tuple[Window, Pixels]]) -> float:
+    """Mean squared error over pieces of frames, values in 0..1."""
+    return float(np.mean([unit_mse(restore(window), before) for window, before in pieces]))
+
+
+def layer_errors(
+    floats: GraphView, quantized: Any, names: Collection[str], window: Window, contract: FrameContract
+) -> dict[str, float]:
+    """Say how far the results of layers are off in the quantised graph, errors before them included.
+
+    Args:
+        floats: The float graph.
+        quantized: ``onnx.ModelProto`` made of it.
+        names: Of nodes.
+        window: A piece of a frame.
+        contract: Of both graphs.
+
+    Returns:
+        Signal over error in decibels, by name of the node; 100 at most.
+    """
+    feed = {floats.model.graph.input[0].name: prepare(list(window), contract)}
+    values = [(node.name, node.output[0]) for node in floats.nodes if node.name in names]
+    found: dict[str, float] = {}
+    for begin in range(0, len(values), FETCHED):
+        part = values[begin : begin + FETCHED]
+        pairs = [_fetched(model, [value for _, value in part], feed) for model in (floats.model, quantized)]
+        for (name, _), before, after in zip(part, *pairs, strict=True):
+            found[name] = _decibels(before, after)
+    return found
+
+
+def _fetched(model: Any, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+    shown = type(model)()
+    shown.CopyFrom(model)
+    given = {value.name for value in shown.graph.output}
+    for name in names:
+        if name not in given:
+            shown.graph.output.add(name=name)
+    return open_graph(shown, is_plain=True)(names, feed)
+
+
+def _decibels(before: Array, after: Array) -> float:
+    signal = float(np.mean(before.astype(np.float64) ** 2))
+    error = float(np.mean((before.astype(np.float64) - after) ** 2))
+    if not error or not signal:
+        return EXACT_DB
+    return float(np.clip(10 * np.log10(signal / error), -EXACT_DB, EXACT_DB))

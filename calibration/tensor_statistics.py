@@ -1,0 +1,145 @@
+"""What was seen of a network's tensors, as a file of its own that later runs reuse."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..core.outputs import write_whole
+from ..core.tensors import Array
+from .histograms import Histogram
+
+#: of the file's form
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsKey:
+    """What statistics are of; others are of no use.
+
+    Attributes:
+        model_sha256: Hash of graph and weights.
+        frames_sha256: Hash of names and pixels.
+        names: Of the frames.
+        seed: Of crops.
+        crop_px: Their side.
+        test_split: The split of the frames where it is one for validation or tests.
+    """
+
+    model_sha256: str
+    frames_sha256: str
+    names: tuple[str, ...]
+    seed: int
+    crop_px: int
+    test_split: str | None = None
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Histograms of tensors.
+
+    Attributes:
+        key: What they are of.
+        histograms: By name of the tensor.
+        frames: How many frames were seen.
+    """
+
+    key: StatisticsKey
+    histograms: dict[str, Histogram]
+    frames: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every frame was seen."""
+        return self.frames == len(self.key.names)
+
+
+def graph_sha256(model: Any) -> str:
+    """Hash nodes and weights of ``onnx.ModelProto``; what its metadata say is left out."""
+    bare = type(model)()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    bare.producer_name = bare.producer_version = bare.doc_string = ""
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def save_statistics(statistics: Statistics, path: Path) -> None:
+    """Write statistics; the same ones give the same bytes.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    histograms = statistics.histograms
+    header = {
+        "version": VERSION,
+        **asdict(statistics.key),
+        "frames": statistics.frames,
+        "tensors": {
+            name: {"exponent": seen.exponent, "least": seen.least, "most": seen.most, "frames": seen.frames}
+            for name, seen in histograms.items()
+        },
+    }
+    arrays: dict[str, Array] = {"header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)}
+    for index, name in enumerate(sorted(histograms)):
+        seen = histograms[name]
+        arrays |= {
+            f"counts{index}": seen.counts,
+            f"sums{index}": seen.channel_sums,
+            f"peaks{index}": seen.channel_peaks,
+        }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())
+
+
+def load_statistics(path: Path) -> Statistics:
+    """Read statistics.
+
+    Raises:
+        InputError: The file is missing, damaged, or of another form.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            header = json.loads(bytes(arrays["header"]))
+            if header["version"] != VERSION:
+                raise InputError(f"{path} has form {header['version']}, this deblurrt reads {VERSION}; calibrate again")
+            histograms = {}
+            for index, name in enumerate(sorted(header["tensors"])):
+                told = header["tensors"][name]
+                parts = (arrays[f"{part}{index}"] for part in ("counts", "sums", "peaks"))
+                counts, sums, peaks = parts
+                histograms[name] = Histogram(
+                    counts, told["exponent"], told["least"], told["most"], sums, peaks, told["frames"]
+                )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} holds no statistics of a calibration ({error}); calibrate again") from error
+    names = tuple(header["names"])
+    key = StatisticsKey(
+        header["model_sha256"], header["frames_sha256"], names, header["seed"], header["crop_px"], header["test_split"]
+    )
+    return Statistics(key, histograms, header["frames"])
+
+
+def check_key(found: StatisticsKey, wanted: StatisticsKey, path: Path) -> None:
+    """Refuse statistics of something else.
+
+    Raises:
+        InputError: Says what differs.
+    """
+    for name, what in (
+        ("model_sha256", "another network"),
+        ("frames_sha256", "other frames"),
+        ("names", "other frames"),
+        ("seed", "another --seed"),
+        ("crop_px", "crops of another size"),
+    ):
+        if getattr(found, name) != getattr(wanted, name):
+            raise InputError(f"{path} holds statistics of {what}; name another file with --statistics, or remove it")
