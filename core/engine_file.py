@@ -69,7 +69,8 @@ class EngineFile:
             wanted = tuple(f"{target[2:-1]}.{target[-1]}" for target in manifest.targets) or RTX_PORTABLE
             if host.compute_capability not in wanted:
                 return f"it runs on compute capability {', '.join(wanted)}, {host.gpu} has {host.compute_capability}"
-        elif host.compute_capability != manifest.compute_capability:
+        # empty where it could not be told at the build, as on JetPack 6 without cuda-bindings: TensorRT itself judges
+        elif manifest.compute_capability not in ("", host.compute_capability):
             return (
                 f"it was built on {manifest.gpu} of compute capability {manifest.compute_capability}, "
                 f"{host.gpu} has {host.compute_capability}"

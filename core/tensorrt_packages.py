@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from .engine_file import Host
 from .errors import MachineError
-from .gpus import probe_gpus
+from .gpus import probe_gpus, read_cuda
 from .optional import require
 
 BackendName = Literal["tensorrt", "tensorrt-rtx"]
@@ -39,9 +39,11 @@ def library_version(backend: BackendName, purpose: str) -> str:
 
 
 def this_host(backend: str) -> Host:
-    """What of this machine an engine of ``backend`` has to fit."""
+    """What of this machine an engine of ``backend`` has to fit: the GPU that CUDA takes, where CUDA tells."""
     installed = ""
     with suppress(MachineError):
         installed = library_version(cast(BackendName, backend), "run an engine")
-    gpus = probe_gpus().gpus
+    told = read_cuda()
+    # CUDA's first GPU need not be that of nvidia-smi: CUDA_VISIBLE_DEVICES chooses, and the order differs
+    gpus = (told.gpus if told else ()) or probe_gpus().gpus
     return Host(installed, gpus[0].compute_capability, gpus[0].name) if gpus else Host(installed)

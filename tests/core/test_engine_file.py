@@ -41,6 +41,7 @@ def misfit(manifest: EngineManifest, host: Host) -> str | None:
         (ORIN, replace(HERE, tensorrt="10.13.3"), "it was built with tensorrt 10.3.0, here is 10.13.3"),
         (ORIN, Host("10.3.0"), "it needs a GPU, and none was found"),
         (ORIN, Host("10.3.0", "11.0", "Thor"), "it was built on Orin of compute capability 8.7, Thor has 11.0"),
+        (replace(ORIN, compute_capability=""), HERE, None),
         (RTX, Host("1.7.1", "8.9", "RTX 4090"), None),
         (RTX, Host("1.7.1", "8.7", "Orin"), "it runs on compute capability 8.0, 8.6, 8.9, 12.0, 12.1, Orin has 8.7"),
         (replace(RTX, targets=("sm86", "sm120")), Host("1.7.1", "12.0", "RTX 5090"), None),
