@@ -24,6 +24,7 @@ from ..core.tensors import TensorSpec
 from .build_config import MODULES, BuildConfig, Shapes, Size
 from .build_log import BuildLog, read_log
 from .build_worker import Request
+from .plugin_choice import file_for_plugins
 
 #: lines of stderr that are kept for the message of a process that died
 KEPT_LINES = 5
@@ -97,7 +98,7 @@ def build_plan(
 def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) -> Request:
     return Request(
         module=MODULES[config.backend],
-        onnx=str(onnx_file.path),
+        onnx=str(file_for_plugins(onnx_file, log.parent) if config.plugins else onnx_file.path),
         plan=str(plan),
         log=str(log),
         profile=profile_of(onnx_file, config.shapes),
@@ -105,6 +106,7 @@ def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) ->
         workspace_mib=config.workspace_mib,
         optimization_level=config.optimization_level,
         timing_cache=str(config.timing_cache or ""),
+        plugins=[str(library) for library in config.plugins],
     )
 
 
@@ -235,6 +237,8 @@ def _refusal(onnx_file: OnnxFile, last: dict[str, Any], found: BuildLog) -> Mach
     reason = " ".join(str(last.get("reason", "")).split())
     if last.get("stage") == "targets":
         return UsageError(reason)
+    if last.get("stage") == "plugins":
+        return MachineError(f"{name} is built with plugins, and {reason}")
     if last.get("stage") == "parse":
         where = f" at node {last['node']!r} ({last['operator']})" if last.get("node") else ""
         module = _module(onnx_file, last.get("node", ""))

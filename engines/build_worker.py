@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..core.optional import require
+from ..plugins.ops import PLUGINS
+from ..plugins.plugin_op import DOMAIN, PLUGIN_VERSION
 
 MEBIBYTE = 1 << 20
 #: of Linux's prctl
@@ -38,6 +40,7 @@ class Request:
         workspace_mib: None: the builder's own.
         optimization_level: None: the builder's own.
         timing_cache: Empty: none.
+        plugins: Libraries with our operators.
     """
 
     module: str
@@ -49,6 +52,7 @@ class Request:
     workspace_mib: int | None
     optimization_level: int | None
     timing_cache: str
+    plugins: list[str]
 
 
 class RefusedError(Exception):
@@ -86,6 +90,7 @@ class Worker:
             # the parser imports DeformConv and others onto plugins of the vendor, and does not register them itself
             trt.init_libnvinfer_plugins(logger, "")
             builder = trt.Builder(logger)
+            self._load_plugins(builder)
             network = builder.create_network(_network_flags(trt))
             parser = trt.OnnxParser(network, logger)
             self.tell(event="parsing")
@@ -108,6 +113,16 @@ class Worker:
         with self._lock:
             self._events.write(json.dumps(event) + "\n")
             self._events.flush()
+
+    def _load_plugins(self, builder: Any) -> None:
+        registry = builder.get_plugin_registry()
+        for path in self._request.plugins:
+            registry.load_library(path)
+            # the handle is empty also where it worked
+            missing = [name for name in PLUGINS if registry.get_creator(name, PLUGIN_VERSION, DOMAIN) is None]
+            if missing:
+                said = f" ({self._errors[-1]})" if self._errors else ""
+                raise RefusedError(stage="plugins", reason=f"{path} has no {' nor '.join(missing)}{said}")
 
     def _config(self, builder: Any, network: Any) -> Any:
         trt, request = self._trt, self._request

@@ -23,6 +23,7 @@ from .build_process import BuiltPlan, OnEvent, build_plan, profile_of, sizes_of
 from .engine_cache import PLAN, EngineCache, file_sha256, place_beside
 from .graph_sizes import sizes_at
 from .memory_estimate import MemoryEstimate, estimate_memory
+from .plugin_choice import graph_for_plugins, with_plugins
 from .precision_label import PrecisionLabel, convolutions, label
 
 #: levels that are tried one after the other within a time limit
@@ -91,9 +92,10 @@ class _Build:
     """One build; see ``engine_from_onnx``."""
 
     def __init__(self, onnx_file: OnnxFile, config: BuildConfig, model: str, on_event: OnEvent, say: Say) -> None:
-        self._file, self._config, self._on_event, self._say = onnx_file, config, on_event, say
+        self._file, self._on_event, self._say = onnx_file, on_event, say
         self._gpus = probe_gpus() if config.backend == "tensorrt" or config.memory_mib is None else GpuFacts()
-        self._wanted = identify(onnx_file, config, model, self._gpus)
+        self._config = with_plugins(onnx_file, config, builder_version(config.backend), self._gpus, say)
+        self._wanted = identify(onnx_file, self._config, model, self._gpus)
         self._cache = EngineCache(cache_folder("engines"))
 
     def into(self, path: Path) -> EngineResult:
@@ -135,6 +137,8 @@ class _Build:
         """The graph as the builder sees it: with bodies in place, but for operators a plugin takes."""
         onnx = require("onnx", purpose="build an engine")
         model = onnx.load(str(self._file.path))
+        if self._config.plugins:
+            return graph_for_plugins(model)
         ours = uses_plugins(model)
         if "LocalAvgPool" in ours and self._wanted.shapes[0] != self._wanted.shapes[2]:
             self._say(FREE_POOLS)

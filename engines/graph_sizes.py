@@ -12,9 +12,11 @@ import numpy as np
 
 from ..core.artifacts import CONTRACT_KEY
 from ..core.contract import FrameContract
-from ..core.errors import ModelFileError
+from ..core.errors import ContractError, ModelFileError
 from ..core.optional import require
 from ..plugins.onnx_ops import inline_bodies
+from ..plugins.ops import plugin_op
+from ..plugins.plugin_op import DOMAIN
 
 PURPOSE = "estimate memory"
 #: values of more elements are no shape arithmetic, and are not computed
@@ -29,6 +31,7 @@ class GraphSizes:
 
     Attributes:
         nodes: In order, bodies of our operators and of local functions in place; those that depend on frames.
+            Operators of ours without a body stay, as a plugin's.
         sizes: Memory of every value that depends on frames, bytes.
         weights: Memory of every constant that those nodes take, bytes.
         shapes: Of every value and constant.
@@ -88,7 +91,8 @@ def _input_shape(model: Any, size: tuple[int, int]) -> list[int]:
 
 
 def _has_bodies(model: Any) -> bool:
-    return bool(model.functions) or any(node.domain not in ("", "ai.onnx") for node in model.graph.node)
+    """Whether operators are to be replaced by others; ours without bodies are plugins."""
+    return bool(model.functions) or any(node.domain not in ("", "ai.onnx", DOMAIN) for node in model.graph.node)
 
 
 def run_order(sizes: GraphSizes) -> list[Any]:
@@ -194,6 +198,9 @@ class _Walk:
         return True
 
     def _infer(self, node: Any) -> None:
+        if node.domain == DOMAIN:
+            self._infer_plugin(node)
+            return
         onnx = self._onnx
         types = {name: self._types[name] for name in node.input if name}
         data = {name: onnx.numpy_helper.from_array(self._values[name], name) for name in types if name in self._values}
@@ -208,6 +215,16 @@ class _Walk:
                     f"node {node.name!r} ({node.op_type}): the size of {name!r} does not follow from that of frames"
                 )
         self._types |= made
+
+    def _infer_plugin(self, node: Any) -> None:
+        op, kinds = plugin_op(node.op_type), [self._types[name] for name in node.input if name]
+        attributes = op.complete({entry.name: self._onnx.helper.get_attribute_value(entry) for entry in node.attribute})
+        try:
+            shape = op.output_shape([tuple(_shape(kind)) for kind in kinds], attributes)
+        except ContractError as error:
+            raise ModelFileError(f"node {node.name!r} ({node.op_type}) cannot be sized: {error}") from error
+        make = self._onnx.helper.make_tensor_type_proto
+        self._types[node.output[0]] = make(kinds[0].tensor_type.elem_type, shape)
 
     def _keep(self, node: Any, inputs: Sequence[str], is_constant: bool) -> None:
         if is_constant:

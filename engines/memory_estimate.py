@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.artifacts import OnnxFile
 from ..core.optional import require
+from ..plugins.plugin_op import DOMAIN
 from .build_config import Size
 from .graph_sizes import GraphSizes, run_order, sizes_at
 from .memory_layout import Buffer, packed_bytes, shared_bytes
@@ -167,7 +168,7 @@ class _Plan:
         """The kernel a node becomes part of: that of its last input, or one of its own."""
         if node.op_type in CONVOLUTIONS:
             return self._begin("convolution")
-        if node.op_type in CLOSED:
+        if node.op_type in CLOSED or node.domain == DOMAIN:
             return self._begin("reduction" if node.op_type.startswith("Reduce") else "closed")
         if node.op_type == "GridSample":
             # it samples values as they are made, but takes its grid whole

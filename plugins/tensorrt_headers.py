@@ -73,7 +73,8 @@ def header_version(folder: Path) -> tuple[int, int]:
         MachineError: It is missing or says neither.
     """
     path = folder / VERSION_HEADER
-    definitions = dict(DEFINITION.findall(path.read_text(errors="replace"))) if path.is_file() else {}
+    text = path.read_text(errors="replace") if path.is_file() else ""
+    definitions: dict[str, str] = dict(DEFINITION.findall(text))
     numbers = []
     for name in ("NV_TENSORRT_MAJOR", "NV_TENSORRT_MINOR"):
         value = definitions.get(name, "")

@@ -53,7 +53,7 @@ def find_trtexec() -> Path | None:
 def command_of(trtexec: Path, engine: Path, shape: Sequence[int], plugins: Sequence[Path] = ()) -> list[str]:
     """The command that measures an engine on frames of one shape; copies are left out on every version."""
     dims = "x".join(map(str, shape))
-    libraries = [f"--staticPlugins={path}" for path in plugins]
+    libraries = [f"--dynamicPlugins={path}" for path in plugins]
     return [
         str(trtexec), f"--loadEngine={engine}", f"--shapes=frames:{dims}", "--noDataTransfers", "--useCudaGraph",
         "--useSpinWait", "--warmUp=500", "--duration=10", *libraries,

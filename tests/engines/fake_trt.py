@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,22 @@ class Config:
         record("add_optimization_profile")
 
 
+class Registry:
+    """Finds creators of any library, but for FAKE_TRT_MODE ``no-creators``."""
+
+    def load_library(self, path: str) -> None:
+        record("load_library", Path(path).name)
+
+    def get_creator(self, name: str, version: str, namespace: str) -> str | None:
+        return None if mode() == "no-creators" else f"{namespace}::{name} {version}"
+
+
 class Builder:
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
+
+    def get_plugin_registry(self) -> Registry:
+        return Registry()
 
     def create_network(self, flags: int) -> Network:
         record("create_network", flags)
@@ -167,6 +181,8 @@ class OnnxParser:
 
     def parse_from_file(self, path: str) -> bool:
         record("parse", Path(path).name)
+        if os.environ.get("FAKE_TRT_KEEP"):
+            shutil.copyfile(path, os.environ["FAKE_TRT_KEEP"])
         self._logger.log(Severity.VERBOSE, "Parsing node: body.2/conv [Conv]")
         if mode() == "dies":
             os.abort()

@@ -32,6 +32,7 @@ OBJECTS = {
     "profile": "IOptimizationProfile",
     "error": "ParserError",
     "timings": "ITimingCache",
+    "registry": "IPluginRegistry",
 }
 #: what those calls give whose result is used at once
 RESULTS = {"get_timing_cache": "ITimingCache", "get_input": "ITensor"}
@@ -82,6 +83,7 @@ STAND_INS = {
     "Profile": "IOptimizationProfile",
     "TimingCache": "ITimingCache",
     "Config": "IBuilderConfig",
+    "Registry": "IPluginRegistry",
 }
 #: the stand-in's own functions and records
 OWN = {"record", "mode", "CALLS", "PLUGIN_NAMESPACES"}
@@ -213,6 +215,7 @@ def request(folder: Path, timing_cache: str = "") -> Request:
         workspace_mib=None,
         optimization_level=None,
         timing_cache=timing_cache,
+        plugins=[],
     )
 
 

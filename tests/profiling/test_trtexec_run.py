@@ -67,7 +67,7 @@ def test_tool_that_cannot_be_started_is_told() -> None:
 def test_command_leaves_copies_out_on_every_version() -> None:
     command = command_of(Path("trtexec"), Path("m.engine"), (1, 3, 720, 1280, 3), [Path("p.so")])
     assert command[:4] == ["trtexec", "--loadEngine=m.engine", "--shapes=frames:1x3x720x1280x3", "--noDataTransfers"]
-    assert command[-1] == "--staticPlugins=p.so"
+    assert command[-1] == "--dynamicPlugins=p.so"
 
 
 def test_tool_is_found_where_jetpack_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
