@@ -1,0 +1,140 @@
+"""Whether a network's picture can be right: checks cheap enough for every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import BackendError
+from ..core.tensors import Array, TensorSpec
+from .backend import Backend
+from .frame import Pixels
+from .session import Session
+
+#: pixels looked at: every fourth row and column
+STEP_PX = 4
+#: side of the squares, in looked-at pixels, whose means must agree: 32 px of the picture, wider than
+#: the motion blur these networks undo, so that blurred and restored have the same means
+CELL = 8
+#: grey levels by which the means of all squares, and of the worst hundredth, may differ; true sharp frames
+#: of REDS and GOPRO are up to 7 and 37 from their blurred ones (docs/live.md)
+MEAN_LEVELS_MAX = 10.0
+WORST_LEVELS_MAX = 50.0
+#: darker than this is black, unless the input is nearly so
+BLACK_LEVEL = 2.0
+#: float values beyond the range by its own width say that a network computes nonsense
+OUTSIDE_SHARE_MAX = 0.01
+
+
+class Guard:
+    """Compares a restored picture with its input and with the one before; one per camera.
+
+    Args:
+        scale: How much the network enlarges.
+    """
+
+    def __init__(self, scale: int = 1) -> None:
+        self._scale = scale
+        self._last: tuple[Pixels, Pixels] | None = None
+
+    def fault(self, pixels: Pixels, restored: Pixels) -> str:
+        """Say what is wrong with ``restored``; empty where nothing is."""
+        wanted = (pixels.shape[0] * self._scale, pixels.shape[1] * self._scale, 3)
+        if restored.shape != wanted or restored.dtype != np.uint8:
+            return f"the network gave {restored.dtype}{list(restored.shape)}, expected uint8{list(wanted)}"
+        before, after = _looked_at(pixels, 1), _looked_at(restored, self._scale)
+        cells_before, cells_after = _cell_means(before), _cell_means(after)
+        if cells_after.mean() < BLACK_LEVEL < cells_before.mean() / 2:
+            return "the network gave a black picture"
+        last, self._last = self._last, (before, after)
+        if last is not None and _is_frozen(last, self._last):
+            return "the network gave the same picture again"
+        return _divergence_fault(np.abs(cells_after - cells_before))
+
+
+def divergence(pixels: Pixels, restored: Pixels) -> tuple[float, float]:
+    """Measure how far ``restored``, blurred again, is from its input: grey levels on average and at worst."""
+    cells = [_cell_means(_looked_at(picture, 1)) for picture in (pixels, restored)]
+    return _mean_and_worst(np.abs(cells[1] - cells[0]))
+
+
+def _divergence_fault(apart: NDArray[np.float32]) -> str:
+    mean, worst = _mean_and_worst(apart)
+    if mean <= MEAN_LEVELS_MAX and worst <= WORST_LEVELS_MAX:
+        return ""
+    return f"blurred again, the network's picture is {mean:.0f} grey levels from its input, {worst:.0f} at worst"
+
+
+def _mean_and_worst(apart: NDArray[np.float32]) -> tuple[float, float]:
+    return float(apart.mean()), float(np.percentile(apart, 99))
+
+
+def _looked_at(pixels: Pixels, scale: int) -> Pixels:
+    step = STEP_PX * scale
+    return np.ascontiguousarray(pixels[::step, ::step])
+
+
+def _cell_means(looked_at: Pixels) -> NDArray[np.float32]:
+    """Average squares of ``CELL`` pixels; a rest at the right and lower edge counts only in small pictures."""
+    height, width = (length - length % CELL if length >= CELL else length for length in looked_at.shape[:2])
+    rows, columns = min(CELL, height), min(CELL, width)
+    rows_summed = looked_at[:height, :width].reshape(height // rows, rows, -1).sum(axis=1, dtype=np.uint32)
+    cells = rows_summed.reshape(height // rows, width // columns, columns, 3).sum(axis=2, dtype=np.uint32)
+    means: NDArray[np.float32] = (cells / np.float32(rows * columns)).astype(np.float32)
+    return means
+
+
+def _is_frozen(last: tuple[Pixels, Pixels], now: tuple[Pixels, Pixels]) -> bool:
+    if last[1].shape != now[1].shape or not np.array_equal(last[1], now[1]):
+        return False
+    apart = np.abs(now[0].astype(np.int16) - last[0])
+    return bool(apart.mean() > 1)
+
+
+class CheckedBackend:
+    """Refuses values of a float network that are no numbers or far out of range.
+
+    Args:
+        backend: Runs the graph; closed with this one.
+        top: Largest value a picture may have.
+    """
+
+    def __init__(self, backend: Backend, top: float) -> None:
+        self._backend, self._top = backend, top
+        self.name, self.description = backend.name, backend.description
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._backend.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._backend.outputs
+
+    def prepare(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._backend.prepare(shapes)
+
+    def run(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        given = self._backend.run(arrays)
+        for name, values in given.items():
+            if not np.isfinite(values.sum(dtype=np.float64)):
+                raise BackendError(f"the network's output {name!r} holds values that are no numbers")
+            looked_at = values[..., ::STEP_PX, ::STEP_PX]
+            outside = np.count_nonzero((looked_at < -self._top) | (looked_at > 2 * self._top))
+            if outside > OUTSIDE_SHARE_MAX * looked_at.size:
+                share = outside / looked_at.size
+                raise BackendError(f"{share:.0%} of the network's output {name!r} lie far outside 0 to {self._top:g}")
+        return given
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def checked_session(session: Session) -> Session:
+    """A session that also refuses values a picture cannot hold; where the graph rounds itself, the same one."""
+    if session.contract.io != "float":
+        return session
+    top = 1.0 if session.contract.range == "0..1" else 255.0
+    return Session(CheckedBackend(session.backend, top), session.contract, session.model)
