@@ -21,7 +21,7 @@ class Slot:
         uploaded: Happens when the inputs are on the GPU.
         computed: Happens when the outputs are there.
         downloaded: Happens when they are back.
-        shapes: Of the inputs this slot is made for; empty: none yet.
+        generation: Of the engine's shapes it is made for; 0: none yet.
         addresses: On the GPU, by tensor.
         graph: The network as a CUDA graph on these addresses; None: not captured.
         ticket: Number of the frame in it; None: it is free.
@@ -31,7 +31,7 @@ class Slot:
         self._cuda = cuda
         self._events: list[int] = []
         self.uploaded, self.computed, self.downloaded = (self._event() for _ in range(3))
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.generation = 0
         self.addresses: dict[str, int] = {}
         self.graph: int | None = None
         self.ticket: int | None = None
@@ -50,7 +50,7 @@ class Slot:
         Raises:
             BackendError: There is not enough memory; the slot is made for no shape then.
         """
-        self.shapes = {}
+        self.generation = 0
         self.drop_graph()  # it knows the old addresses
         for spec in tensors:
             size = size_of(spec)
@@ -91,4 +91,4 @@ class Slot:
         while self._events:
             self._cuda.destroy_event(self._events.pop())
         self._pinned, self._device, self._arrays = {}, {}, {}
-        self.shapes, self.addresses, self.ticket = {}, {}, None
+        self.generation, self.addresses, self.ticket = 0, {}, None

@@ -64,6 +64,8 @@ class TensorRtBackend:
         self.description = f"{TITLES[self.name]} {manifest.tensorrt} on {host.gpu}, {(kinds or ['unknown types'])[-1]}"
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._given: tuple[TensorSpec, ...] = ()
+        # counts changes of shape: after one, graphs captured before it are worth nothing
+        self._generation = 0
         self._is_warm, self._captures = False, not self._engine.has_own_graphs
         self._tickets = 0
         self._device_outputs: dict[str, DeviceMemory] = {}
@@ -152,7 +154,11 @@ class TensorRtBackend:
         if slot is None:
             raise BackendError(f"frame {ticket.number} is not under way; every ticket is collected once")
         slot.ticket = None
-        self._cuda.finish_event(slot.downloaded)
+        try:
+            self._cuda.finish_event(slot.downloaded)
+        except BaseException:
+            self._drain()
+            raise
         return slot.results(spec.name for spec in self.outputs)
 
     def _reshape(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -165,12 +171,13 @@ class TensorRtBackend:
             self._file.check_size((shape[height], shape[width]))
         self._cuda.finish_stream(self._lanes.compute)
         self._shapes, self._is_warm = {}, False
+        self._generation += 1
         self._given = self._engine.resize(shapes)
         self._shapes = dict(shapes)
 
     def _ready(self, slot: Slot) -> None:
         """Make a free slot fit the engine's shapes; the first one of a shape runs once, which compiles what is left."""
-        if slot.shapes == self._shapes:
+        if slot.generation == self._generation:
             return
         taken = (TensorSpec(spec.name, spec.dtype, self._shapes[spec.name]) for spec in self.inputs)
         slot.resize((*taken, *self._given))
@@ -180,7 +187,7 @@ class TensorRtBackend:
             self._is_warm = True
         if self._captures:
             self._capture(slot)
-        slot.shapes = dict(self._shapes)
+        slot.generation = self._generation
 
     def _capture(self, slot: Slot) -> None:
         compute = self._lanes.compute

@@ -17,6 +17,7 @@ from deblurrt.core.errors import BackendError, ContractError, MachineError, Mode
 from deblurrt.core.tensors import Array, TensorSpec
 from deblurrt.plugins.plugin_compiler import LIBRARY
 from deblurrt.plugins.tensorrt_library import RECORD
+from deblurrt.runtime.backend import OverlappingBackend
 from deblurrt.runtime.tensorrt_backend import TensorRtBackend
 from tests.runtime.fake_cuda import cudaError_t
 from tests.runtime.fake_gpu import FakeGpu, place_gpu
@@ -49,6 +50,12 @@ def frames_of(seed: int, size: tuple[int, int] = (4, 6)) -> dict[str, Array]:
 
 def assert_negative(restored: Array, frames: Array) -> None:
     np.testing.assert_array_equal(restored, 255 - frames)
+
+
+def test_backend_keeps_the_protocol_of_overlapping_frames(gpu: FakeGpu) -> None:
+    backend: OverlappingBackend = gpu.backend()
+    assert_negative(backend.collect(backend.submit(frames_of(0)))["restored"], frames_of(0)["frames"])
+    backend.close()
 
 
 def test_tensors_and_description_are_those_of_the_engine(gpu: FakeGpu) -> None:
@@ -201,6 +208,16 @@ def test_graph_is_captured_once_per_shape_after_a_first_run_and_launched_from_th
     assert (names.count("cudaStreamBeginCapture"), names.count("cudaGraphLaunch")) == (1, 3)
     backend.run(frames_of(0, (8, 8)))
     assert len(gpu.cuda.runnable) == 1
+    backend.close()
+
+
+def test_graph_of_an_earlier_size_is_not_launched_when_that_size_comes_back(gpu: FakeGpu) -> None:
+    backend = gpu.backend()
+    backend.prepare({"frames": (1, 4, 6, 3)})
+    backend.run(frames_of(0, (16, 16)))  # takes one slot, and other memory for values
+    tickets = [backend.submit(frames_of(seed)) for seed in (1, 2)]
+    for ticket, seed in zip(tickets, (1, 2), strict=True):
+        assert_negative(backend.collect(ticket)["restored"], frames_of(seed)["frames"])
     backend.close()
 
 
