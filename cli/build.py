@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..core.artifacts import OnnxFile, load_whole, open_onnx
 from ..core.errors import UsageError
+from ..core.manifest import manifest_path
+from ..core.outputs import check_output
 from ..engines.build_config import BackendName, BuildConfig, Shapes, Size
 from ..export.export_config import ExportConfig, Precision
+from .build_progress import build_progress
 from .exporting import ExportSource, exported_file
 from .options import SIZE, json_option, model_options
-from .output import check_json_place, terminal, write_json
+from .output import check_apart, check_json_place, terminal, write_json
 from .trtexec import SHAPE, shapes_from, trtexec_options, workspace_from
 
 logger = logging.getLogger(__name__)
@@ -32,8 +34,6 @@ Examples:
 
 DEFAULT_SIZE: Size = (720, 1280)
 SHAPES = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)/(\d+)x(\d+)")
-#: share of a build that has passed when a phase begins, where the builder does not say how long it takes
-PARSED_SHARE = 5
 
 
 @click.command("build", epilog=EXAMPLES)
@@ -92,29 +92,24 @@ def build_command(**options: Any) -> int:
     refuses, or the memory of the device does not suffice.
     """
     json_place = options["json_place"]
-    check_json_place(json_place)
     model = _model(options["model"], options["onnx_place"])
-    path = options["output"] or Path(f"{Path(model.partition(':')[0]).stem}.engine")
+    path = options["output"] or _place(model)
+    _check_places(path, model, options)
+    config = _config(options)
     from ..engines.engine_build import engine_from_onnx
 
     console = terminal()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(),
-        console=console, transient=True,
-    ) as progress:  # fmt: skip
-        bar = _Bar(progress)
-        config = _config(options)
+    with build_progress(console) as bar:
         file = _file(model, options, bar.stage)
         config = replace(config, shapes=_shapes(options, file))
         result = engine_from_onnx(
             file, config, path, model=model, force=options["force"], on_event=bar.event, say=bar.say
         )
-        bar.done()
     manifest = result.engine.manifest
     how = "found in the cache" if result.is_cached else f"built in {manifest.build_seconds or 0:.1f} s"
     label = ", ".join(f"{share:.1%} {dtype}" for dtype, share in manifest.precision.items())
     console.print(f"{path}: {how} ({result.reason})", highlight=False, soft_wrap=True)
-    console.print(f"convolutions compute in {label or 'unknown types'}", highlight=False)
+    console.print(f"convolutions compute in {label}" if label else "no convolutions inside", highlight=False)
     memory = manifest.activation_bytes
     if memory is not None:
         console.print(f"memory for values: {memory / 2**20:,.0f} MiB, says the builder", highlight=False)
@@ -130,10 +125,28 @@ def _model(positional: str | None, spelled: str | None) -> str:
     return positional or spelled or ""
 
 
+def _place(model: str) -> Path:
+    """Where the engine of a model goes when nothing is said: here, under its name."""
+    name = model if Path(model).is_file() else model.partition(":")[0]
+    return Path(f"{Path(name).stem}.engine")
+
+
+def _check_places(path: Path, model: str, options: dict[str, Any]) -> None:
+    """Refuse places before the work: an export can take minutes."""
+    outputs = {"-o": path, "-o's manifest": manifest_path(path), "--json": options["json_place"]}
+    inputs = {"MODEL": model, "--checkpoint": options["checkpoint"], "--timing-cache": options["timing_cache"]}
+    check_apart(outputs, inputs)
+    check_json_place(options["json_place"])
+    for place in (path, manifest_path(path)):
+        check_output(place, force=options["force"])
+
+
 def _config(options: dict[str, Any]) -> BuildConfig:
+    if options["workspace"] and options["pool"]:
+        raise UsageError("--workspace and --memPoolSize say the same; give one")
     return BuildConfig(
         backend=options["backend"] or default_backend(),
-        targets=tuple(target.strip() for target in options["targets"].split(",") if target.strip()),
+        targets=tuple(sorted({target.strip() for target in options["targets"].split(",")} - {""})),
         workspace_mib=options["workspace"] or workspace_from(options["pool"]),
         optimization_level=options["optimization_level"],
         timing_cache=options["timing_cache"],
@@ -166,7 +179,8 @@ def _file(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
     elif path.suffix == ".engine":
         raise UsageError(f"{model} is an engine already; give the ONNX file or the network it came from")
     is_any = options["shapes"] or options["min_shapes"] or options["opt_shapes"] or options["max_shapes"]
-    size = None if is_any else options["size"] or DEFAULT_SIZE
+    default = None if path.is_file() else DEFAULT_SIZE
+    size = None if is_any else options["size"] or default
     source = ExportSource(model, options["checkpoint"], options["tlsc"], options["seed"])
     return exported_file(source, ExportConfig(size=size, precision=precision or "fp16"), on_stage)
 
@@ -198,42 +212,3 @@ def _shapes(options: dict[str, Any], file: OnnxFile) -> Shapes | None:
         tall_1, wide_1, tall_2, wide_2, tall_3, wide_3 = map(int, found.groups())
         return Shapes((tall_1, wide_1), (tall_2, wide_2), (tall_3, wide_3))
     return Shapes(size, size, size) if size else spelled
-
-
-class _Bar:
-    """A bar over the whole build, and lines above it."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("starting", total=100)
-        self._steps: dict[str, tuple[int, str | None]] = {}
-        self._top: str | None = None
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._progress.console.print(line, highlight=False, soft_wrap=True, markup=False)
-
-    def stage(self, what: str) -> None:
-        """Show what is done before the build."""
-        self._progress.update(self._task, description=what)
-
-    def done(self) -> None:
-        """Show that nothing is left to do."""
-        self._progress.update(self._task, completed=100, description="done")
-
-    def event(self, event: dict[str, Any]) -> None:
-        """Follow the builder: its outermost phase moves the bar."""
-        kind = event["event"]
-        if kind == "phase":
-            if event["parent"] is None:
-                self._top = event["phase"]
-            self._steps[event["phase"]] = (max(event["steps"], 1), event["parent"])
-            self._progress.update(self._task, description=event["phase"])
-        elif kind == "step" and event["phase"] == self._top:
-            steps, _ = self._steps[event["phase"]]
-            done = PARSED_SHARE + (100 - PARSED_SHARE) * (event["step"] + 1) / steps
-            self._progress.update(self._task, completed=min(done, 99))
-        elif kind == "parsing":
-            self._progress.update(self._task, description="parsing")
-        elif kind == "building":
-            self._progress.update(self._task, completed=PARSED_SHARE, description="building")

@@ -17,6 +17,10 @@ MODULES = tensorrt_packages.MODULES
 #: compute capabilities as users write them: sm86
 TARGET = re.compile(r"sm\d{2,3}")
 MOST_LEVEL = 5
+#: a week
+LONGEST_S = 7 * 24 * 3600.0
+#: more than any device has
+MOST_MIB = 1 << 24
 
 Size = tuple[int, int]
 
@@ -88,10 +92,10 @@ class BuildConfig:
                 raise UsageError(f"target {target!r} is no compute capability, expected such as sm86 or sm120")
         self._check_backend()
         for name, value in (("workspace", self.workspace_mib), ("memory", self.memory_mib)):
-            if value is not None and value < 1:
-                raise UsageError(f"the {name} is {value} MiB, expected 1 or more")
-        if self.time_limit_s is not None and self.time_limit_s <= 0:
-            raise UsageError(f"the time limit is {self.time_limit_s:g} s, expected more than 0")
+            if value is not None and not 1 <= value <= MOST_MIB:
+                raise UsageError(f"the {name} is {value} MiB, expected 1 to {MOST_MIB}")
+        if self.time_limit_s is not None and not 0 < self.time_limit_s <= LONGEST_S:
+            raise UsageError(f"the time limit is {self.time_limit_s:g} s, expected more than 0 and at most a week")
         if self.optimization_level is not None and not 0 <= self.optimization_level <= MOST_LEVEL:
             raise UsageError(f"the optimization level is {self.optimization_level}, expected 0 to {MOST_LEVEL}")
 

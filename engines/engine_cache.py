@@ -10,18 +10,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from ..core.artifacts import sha256_of
 from ..core.errors import ModelFileError
 from ..core.manifest import KEY_FIELDS, EngineManifest, manifest_path, read_manifest, write_manifest
-from ..core.outputs import output_error
+from ..core.outputs import output_error, part_of
 
 PLAN = "model.engine"
 #: an entry in the making; never looked into
 BUILDING = ".building-"
 LOCKS = ".locks"
-HASH_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,19 @@ class CachedEngine:
 
     @property
     def used(self) -> float:
-        """When it was made or last found, seconds since the epoch."""
-        return manifest_path(self.plan).stat().st_mtime
+        """When it was made or last found, seconds since the epoch; 0 when another process drops it."""
+        try:
+            return manifest_path(self.plan).stat().st_mtime
+        except OSError:
+            return 0.0
 
     @property
     def size_bytes(self) -> int:
-        """On disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        """On disk; 0 when another process drops it."""
+        try:
+            return sum(path.stat().st_size for path in self.folder.iterdir())
+        except OSError:
+            return 0
 
 
 class EngineCache:
@@ -60,11 +67,15 @@ class EngineCache:
 
     Args:
         folder: Made if it is missing.
+
+    Raises:
+        OutputError: It cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        with _writing(folder):
+            (folder / LOCKS).mkdir(parents=True, exist_ok=True)
 
     def find(self, wanted: EngineManifest) -> CachedEngine | None:
         """Find the engine that ``wanted`` would become; a damaged one is dropped.
@@ -76,13 +87,13 @@ class EngineCache:
             return None
         try:
             manifest = read_manifest(plan)
-        except ModelFileError:
-            manifest = None
-        if manifest is None or manifest.key() != wanted.key() or manifest.plan_sha256 != file_sha256(plan):
-            shutil.rmtree(plan.parent, ignore_errors=True)
-            return None
-        os.utime(manifest_path(plan))
-        return CachedEngine(plan, manifest)
+            if manifest.key() == wanted.key() and manifest.plan_sha256 == file_sha256(plan):
+                os.utime(manifest_path(plan))
+                return CachedEngine(plan, manifest)
+        except (ModelFileError, OSError):  # damaged, or dropped by another process in this moment
+            pass
+        shutil.rmtree(plan.parent, ignore_errors=True)
+        return None
 
     def why_missed(self, wanted: EngineManifest) -> str:
         """Say what keeps the nearest engine of the cache from being the wanted one."""
@@ -98,9 +109,10 @@ class EngineCache:
     @contextmanager
     def lock(self, wanted: EngineManifest) -> Iterator[None]:
         """Let one process at a time build an engine; others wait here."""
-        locks = self._folder / LOCKS
-        locks.mkdir(exist_ok=True)
-        with (locks / self._place(wanted).name).open("w") as file:
+        place = self._folder / LOCKS / self._place(wanted).name
+        with _writing(place):
+            file = place.open("w")
+        with file:
             _lock(file.fileno())
             # closing the file gives the lock back, and so does the end of the process
             yield
@@ -108,7 +120,8 @@ class EngineCache:
     @contextmanager
     def building(self) -> Iterator[Path]:
         """Give a folder for an engine in the making; it is removed unless ``add`` took it."""
-        folder = Path(tempfile.mkdtemp(prefix=f"{BUILDING}{os.getpid()}-", dir=self._folder))
+        with _writing(self._folder):
+            folder = Path(tempfile.mkdtemp(prefix=f"{BUILDING}{os.getpid()}-", dir=self._folder))
         try:
             yield folder
         finally:
@@ -143,19 +156,20 @@ class EngineCache:
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def prune(self, most_bytes: int) -> list[CachedEngine]:
-        """Drop the engines used longest ago until the rest fits, and what dead processes left.
+        """Drop the engines used longest ago until the rest fits, and what dead processes or other versions left.
 
         Returns:
             The engines that were dropped.
         """
         self._drop_leftovers()
-        kept, dropped = 0, []
-        for entry in self.entries():
-            kept += entry.size_bytes
-            if kept > most_bytes:
-                kept -= entry.size_bytes
-                shutil.rmtree(entry.folder, ignore_errors=True)
-                dropped.append(entry)
+        entries = self.entries()
+        readable = {entry.folder for entry in entries}
+        for folder in set(self._folder.glob("[!.]*")) - readable:
+            shutil.rmtree(folder, ignore_errors=True)
+        totals = accumulate(entry.size_bytes for entry in entries)
+        dropped = [entry for entry, total in zip(entries, totals, strict=True) if total > most_bytes]
+        for entry in dropped:
+            shutil.rmtree(entry.folder, ignore_errors=True)
         return dropped
 
     def clear(self) -> int:
@@ -178,37 +192,37 @@ class EngineCache:
 
 
 def place_beside(entry: CachedEngine, path: Path) -> None:
-    """Put a cached engine and its manifest where the user wants them; the manifest last.
-
-    The engine is linked where the file system can, and copied elsewhere.
+    """Put a copy of a cached engine and its manifest where the user wants them; the manifest last.
 
     Raises:
-        OutputError: The disk is full or the place cannot be written.
+        OutputError: The disk is full or the place cannot be written; what was there is untouched.
     """
-    part = path.with_name(f"{path.name}.part")
+    places = {path: part_of(path), manifest_path(path): part_of(manifest_path(path))}
     try:
-        manifest_path(path).unlink(missing_ok=True)
-        part.unlink(missing_ok=True)
-        try:
-            os.link(entry.plan, part)
-        except OSError:
-            shutil.copyfile(entry.plan, part)
-        part.replace(path)
-        # renaming one link of a file to another link of it leaves both
-        part.unlink(missing_ok=True)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise output_error(path, error) from error
-    write_manifest(entry.manifest, path)
+        with _writing(path):
+            # no link: whoever writes into one of two links of a file has written into both
+            shutil.copyfile(entry.plan, places[path])
+            write_manifest(entry.manifest, places[path])
+            manifest_path(places[path]).replace(places[manifest_path(path)])
+            manifest_path(path).unlink(missing_ok=True)
+            for place, part in places.items():
+                part.replace(place)
+    finally:
+        for part in (*places.values(), manifest_path(places[path])):
+            part.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
     """Hash a file of any size."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of([path])
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def _distance(key: dict[str, Any], other: dict[str, Any]) -> tuple[bool, int]:

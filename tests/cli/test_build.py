@@ -82,7 +82,7 @@ def test_interrupted_build_ends_with_130_and_leaves_nothing(
         if event["event"] == "building":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("deblurrt.cli.build._Bar.event", interrupt)
+    monkeypatch.setattr("deblurrt.cli.build_progress.BuildBar.event", interrupt)
     monkeypatch.chdir(tmp_path)
     assert deblurrt("build", "fast", *RTX, "--shapes", "frames:1x72x96x3") == 130
     assert list(tmp_path.iterdir()) == []
