@@ -5,8 +5,9 @@ from __future__ import annotations
 from .budget_search import Trial
 from .frames import FrameChoice, Frames, choose_frames
 from .quality import FrameScore, Quality
-from .quantization import Quantization, quantize
+from .quantization import Quantization
 from .quantize_config import QuantizeConfig
+from .quantize_file import quantize
 from .quantize_report import QuantizeReport
 from .sites import Site
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.artifacts import OnnxFile, load_whole, write_onnx
 from ..core.contract import FrameContract
 from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
+from ..core.pictures import Pixels
 from ..plugins.onnx_ops import add_bodies, uses_plugins
-from ..runtime.session import contract_of
 from .budget_search import BudgetSearch
 from .calibrator import CalibrationRun, calibrate, looked_at, seen_shapes
 from .clips import Window
@@ -79,6 +78,7 @@ class Quantization:
         self._notes = list(frames.notes) if frames else []
         self._model = model
         self._seconds: dict[str, float] = {}
+        self._pieces: list[tuple[Window, Pixels]] = []
         self._judge: Judge | None = None
         self._restore: Restore | None = None
         self._report: QuantizeReport | None = None
@@ -140,7 +140,7 @@ class Quantization:
         run = CalibrationRun(self._model, self._contract, frames, config.seed, config.crop_px, self._place)
         return calibrate(run, names, key, known, lambda done, total: self._progress("calibrating", done, total))
 
-    def _float_pieces(self) -> Any:
+    def _float_pieces(self) -> Iterator[tuple[Window, Pixels]]:
         """Pieces of the first calibration frames, with what the float network makes of them."""
         if self._frames is None:
             return
@@ -221,6 +221,11 @@ class Quantization:
         self._restore = self._restorer(model)
         return self._judge.quality(self._restore)
 
+    @property
+    def piece_windows(self) -> list[Window]:
+        """Pieces of frames that were compared; none before ``run``, or without frames."""
+        return [window for window, _ in self._pieces]
+
     def worst_frames(self, count: int) -> list[RestoredFrame]:
         """Restore the held-out frames that lost most anew, the worst first; none where none is held out."""
         quality = self.report().quality
@@ -256,33 +261,6 @@ class Quantization:
             is_cut_short=search.is_cut_short,
             seconds={name: round(value, 2) for name, value in self._seconds.items()},
         )
-
-
-def quantize(
-    onnx_file: OnnxFile, frames: Frames, config: QuantizeConfig, path: Path | None = None, *, force: bool = False
-) -> OnnxFile:
-    """Quantise a file.
-
-    Args:
-        onnx_file: In float32, written by ``deblurrt export`` or shipped.
-        frames: As ``choose_frames`` gives.
-        config: How.
-        path: Where the quantised file goes; None: beside the other, ``NAME_int8.onnx``.
-        force: Whether an existing file is replaced.
-
-    Example:
-        >>> file = open_onnx(Path("mprnet.onnx"))
-        >>> frames = choose_frames(FrameChoice((Path("REDS"),)), contract_of(file))
-        >>> quantize(file, frames, QuantizeConfig("openvino", psnr_budget_db=0.1)).provenance["calibration_sha256"]
-
-    Raises:
-        QualityError: The budget cannot be met.
-        InputError: The file cannot be run, or its frames are unfit.
-        OutputError: The file exists or cannot be written.
-    """
-    work = Quantization(load_whole(onnx_file), onnx_file.path.name, contract_of(onnx_file), frames, config)
-    place = path or onnx_file.path.with_name(f"{onnx_file.path.stem}_{config.format}.onnx")
-    return write_onnx(work.run(), place, force, external_data=bool(onnx_file.weight_files))
 
 
 def _check_float(model: Any, name: str) -> None:

@@ -60,6 +60,8 @@ class QuantizeConfig:
             raise UsageError(f"fp8 is for TensorRT on GPUs from sm_89 on, {self.target} has no use for it; take int8")
         if self.format == "w8a16" and self.target == "onnxruntime":
             raise UsageError("w8a16 saves memory of weights only, ONNX Runtime unpacks them at once; take int8")
+        if self.rest == "fp16" and self.target != "tensorrt":
+            raise UsageError(f"fp16 beside 8 bits is for TensorRT, {self.target} computes it in float32; take fp32")
         if not 64 <= self.crop_px <= 4096:
             raise UsageError(f"crops are of {self.crop_px} pixels, expected 64 to 4096")
 

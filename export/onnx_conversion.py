@@ -53,7 +53,7 @@ class OnnxConversion(GraphExport):
         if size is not None:
             _check_fixed(name, size, config, windows or ())
             windows = windows or sample_windows(contract.window, [size])
-        self._name, self._model = name, add_bodies(_bare(model, name, contract))
+        self._name, self._model = name, add_bodies(bare_network(model, name, contract))
         bare_contract = replace(contract, io="float")
         provenance = json_entry(metadata_of(model), PROVENANCE_KEY)
         super().__init__(bare_contract, config, provenance, windows, on_stage, size or CHECK_MOST)
@@ -122,8 +122,12 @@ def _check_fixed(name: str, size: Size, config: ExportConfig, windows: Sequence[
             raise UsageError(f"{told}, a picture to compare on has {tall}x{wide}; give larger ones")
 
 
-def _bare(model: Any, name: str, contract: FrameContract) -> Any:
-    """The network itself, without what brings bytes in and out."""
+def bare_network(model: Any, name: str, contract: FrameContract) -> Any:
+    """The network itself, without what brings bytes in and out; uses the model up.
+
+    Raises:
+        UsageError: The file takes bytes and was not written by ``deblurrt export``.
+    """
     if contract.io == "float":
         return model
     if all(INNER_INPUT not in node.output for node in model.graph.node):

@@ -25,6 +25,7 @@ LOW_OPERATORS = frozenset(
         "Conv",
         "ConvTranspose",
         "DepthToSpace",
+        "DequantizeLinear",
         "Div",
         "Expand",
         "Gather",
@@ -97,6 +98,8 @@ class TypePlan:
         return floats | {name for name, tensor in self.weights.items() if tensor.data_type == single}
 
     def _may_be_low(self, node: Any) -> bool:
+        if node.op_type == "QuantizeLinear":
+            return node.input[0] in self.floats
         is_known = node.domain == DOMAIN or (node.domain in ("", "ai.onnx") and node.op_type in LOW_OPERATORS)
         return is_known and bool(node.output) and all(name in self.floats for name in node.output if name)
 
