@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from .artifacts import sha256_of
 from .errors import MachineError, ModelFileError
 from .manifest import EngineManifest, read_manifest
 
-HASH_BLOCK_BYTES = 1 << 20
 #: how names of engines end
 ENGINE_SUFFIXES = (".engine", ".plan")
 #: types a network can be exported in
@@ -124,13 +123,10 @@ def open_engine(path: Path) -> EngineFile:
     if size != expected:
         what = "cut short" if size < expected else "not the one that was built"
         raise ModelFileError(f"{path.name} is {what} ({size} bytes of {expected}); build it again: {engine.rebuild()}")
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-    if digest.hexdigest() != engine.manifest.plan_sha256:
+    digest = sha256_of([path])
+    if digest != engine.manifest.plan_sha256:
         raise ModelFileError(
-            f"{path.name} is not the engine its manifest speaks of (SHA-256 {digest.hexdigest()[:12]}…, expected "
+            f"{path.name} is not the engine its manifest speaks of (SHA-256 {digest[:12]}…, expected "
             f"{engine.manifest.plan_sha256[:12]}…); build it again: {engine.rebuild()}"
         )
     return engine

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -29,6 +32,18 @@ KEY_FIELDS = (
     "targets",
     "options",
 )
+#: what a manifest on disk holds beside its fields: their hash, which tells a hand that edited them
+OWN_HASH = "manifest_sha256"
+BACKENDS = ("tensorrt", "tensorrt-rtx")
+TARGET = re.compile(r"sm\d{2,3}")
+COMPUTE_CAPABILITY = re.compile(r"(\d+\.\d)?")
+SHA256 = re.compile(r"([0-9a-f]{64})?")
+#: control characters and halves of characters, which spoil a terminal or cannot be printed
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+#: what people are shown as it is
+TEXTS = ("model", "tensorrt", "cuda", "driver", "gpu", "calibration")
+#: smallest, typical and largest, each a height and a width
+SIZES, SIDES = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,9 @@ class EngineManifest:
         plan_sha256: Of the engine.
         plan_bytes: Its size.
         version: Of this record.
+
+    Raises:
+        ModelFileError: A name or a version has control characters, which messages would repeat.
     """
 
     model: str
@@ -85,6 +103,11 @@ class EngineManifest:
     plan_bytes: int = 0
     version: int = MANIFEST_VERSION
 
+    def __post_init__(self) -> None:
+        for name in TEXTS:
+            if UNPRINTABLE.search(getattr(self, name)):
+                raise ModelFileError(f"{name} is {getattr(self, name)!r:.80}, expected characters that can be printed")
+
     def key(self) -> dict[str, Any]:
         """The fields that decide what an engine is, as plain values."""
         told = self.to_dict()
@@ -109,7 +132,8 @@ def write_manifest(manifest: EngineManifest, plan: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    text = json.dumps(manifest.to_dict(), indent=2, sort_keys=True) + "\n"
+    told = manifest.to_dict()
+    text = json.dumps(told | {OWN_HASH: _hash_of(told)}, indent=2, sort_keys=True) + "\n"
     write_whole(manifest_path(plan), text.encode())
 
 
@@ -117,31 +141,40 @@ def read_manifest(plan: Path) -> EngineManifest:
     """Read the manifest of an engine; the engine itself is not looked at.
 
     Raises:
-        ModelFileError: It is missing, no manifest, of a later version, or holds a value of another kind.
+        ModelFileError: It is missing, no manifest, of a later version, was edited, or holds an impossible value.
     """
     path = manifest_path(plan)
     if not path.is_file():
         raise ModelFileError(f"{plan.name} has no manifest {path.name} beside it; build it again: deblurrt build")
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text(encoding="utf-8"))
         return _manifest(told)
     except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(f"{path.name} is no manifest of an engine ({reason}); build the engine again") from error
 
 
+def _hash_of(told: Mapping[str, Any]) -> str:
+    """Hash all fields but the hash itself, however the file is laid out."""
+    fields_told = {name: value for name, value in told.items() if name != OWN_HASH}
+    return hashlib.sha256(json.dumps(fields_told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _manifest(told: Any) -> EngineManifest:
     if not isinstance(told, dict):
         raise TypeError(f"it is a {type(told).__name__}, expected an object")
-    known = {entry.name: entry for entry in fields(EngineManifest)}
-    unknown = sorted(told.keys() - known.keys())
+    unknown = sorted(told.keys() - {entry.name for entry in fields(EngineManifest)} - {OWN_HASH})
     if told.get("version") != MANIFEST_VERSION or unknown:
-        what = f"fields {', '.join(unknown)}" if unknown else f"version {told.get('version')!r}"
+        what = f"fields {', '.join(map(repr, unknown)):.80}" if unknown else f"version {told.get('version')!r:.20}"
         raise ValueError(f"it has {what}, this deblurrt knows version {MANIFEST_VERSION}")
     _check_kinds(told)
-    shapes = tuple((int(tall), int(wide)) for tall, wide in told["shapes"])
+    _check_values(told)
     contract = FrameContract.from_json(json.dumps(told["contract"]))
-    return EngineManifest(**{**told, "contract": contract, "shapes": shapes, "targets": tuple(told["targets"])})
+    if told.get(OWN_HASH) != _hash_of(told):
+        raise ValueError("it was edited: its fields do not have the hash they were written with")
+    shapes = tuple((tall, wide) for tall, wide in told["shapes"])
+    values = {name: value for name, value in told.items() if name != OWN_HASH}
+    return EngineManifest(**{**values, "contract": contract, "shapes": shapes, "targets": tuple(told["targets"])})
 
 
 def _check_kinds(told: Mapping[str, Any]) -> None:
@@ -150,5 +183,39 @@ def _check_kinds(told: Mapping[str, Any]) -> None:
     for name, example in blank.items():
         value = told[name]
         kinds: tuple[type, ...] = (int, float, type(None)) if example is None else (type(example),)
-        if not isinstance(value, kinds):
-            raise TypeError(f"{name} is {value!r}, expected {' or '.join(kind.__name__ for kind in kinds)}")
+        if type(value) not in kinds:
+            raise TypeError(f"{name} is {value!r:.80}, expected {' or '.join(kind.__name__ for kind in kinds)}")
+        if type(value) in (int, float) and not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value!r:.80}, expected 0 or more")
+
+
+def _check_values(told: Mapping[str, Any]) -> None:
+    """Refuse values of the right kind that no builder writes."""
+    _expect(told["backend"] in BACKENDS, "backend", told["backend"], f"one of {', '.join(BACKENDS)}")
+    for name in ("onnx_sha256", "plan_sha256"):
+        _expect(SHA256.fullmatch(told[name]), name, told[name], "64 hexadecimal digits")
+    capability = told["compute_capability"]
+    _expect(COMPUTE_CAPABILITY.fullmatch(capability), "compute_capability", capability, "such as 8.7")
+    for name in TEXTS:
+        _expect(not UNPRINTABLE.search(told[name]), name, told[name], "characters that can be printed")
+    for name, digest in told["plugins"].items():
+        is_digest = isinstance(digest, str) and SHA256.fullmatch(digest)
+        _expect(is_digest, f"the plugin {name!r:.40}", digest, "64 hexadecimal digits")
+    for name, share in told["precision"].items():
+        is_share = type(share) in (int, float) and 0 <= share <= 1
+        _expect(is_share, f"the share of {name!r:.40} in precision", share, "a number from 0 to 1")
+    for target in told["targets"]:
+        _expect(isinstance(target, str) and TARGET.fullmatch(target), "a target", target, "such as sm86")
+    _expect(_are_shapes(told["shapes"]), "shapes", told["shapes"], "three rising pairs of height and width")
+
+
+def _are_shapes(shapes: list[Any]) -> bool:
+    """Whether these are the smallest, typical and largest size."""
+    if not all(isinstance(pair, list) and [type(side) for side in pair] == [int] * SIDES for pair in shapes):
+        return False
+    return len(shapes) == SIZES and all(1 <= least <= best <= most for least, best, most in zip(*shapes, strict=True))
+
+
+def _expect(holds: object, what: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{what} is {value!r:.80}, expected {expected}")

@@ -120,7 +120,7 @@ def test_engine_of_one_size_restores_larger_frames_in_tiles_of_it(
             (5, "m.engine does not fit this machine: it was built with tensorrt 11.0.0, here"),
         ),
         ({"plan_sha256": "0" * 64}, (), (6, "m.engine is not the engine its manifest speaks of")),
-        ({"backend": "other"}, (), (6, "m.engine is an engine of 'other', expected one of tensorrt, tensorrt-rtx")),
+        ({"backend": "other"}, (), (6, "m.engine.json is no manifest of an engine (backend is 'other'")),
     ],
 )
 def test_engine_that_cannot_run_ends_with_one_line(
