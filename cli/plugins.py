@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 
 from .plugin_conformance import test_command
+from .plugins_build import build_command
 
 EXAMPLES = """\b
 Examples:
+  deblurrt plugins build                   the library for TensorRT
   deblurrt plugins test                    on the CPU, with any C++ compiler
   deblurrt plugins test --device cuda      on this machine's GPU
   deblurrt plugins bench"""
@@ -17,6 +19,7 @@ plugins_command = click.Group(
     help="Compile, test and time the operators that ONNX and TensorRT lack: deformable convolution, local pooling.",
     epilog=EXAMPLES,
     commands=[
+        build_command,
         test_command,
     ],
 )

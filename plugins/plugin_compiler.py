@@ -1,33 +1,25 @@
-"""Compilers of the plugins: found, or named with what brings them; and one run of CMake."""
+"""One run of CMake that makes the plugin library, and the programs it needs."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import MachineError
 from .tensorrt_headers import TensorrtHeaders
+from .toolchain import Compiler, CompilerName, find_compiler, gpu_archs, run_compiler
 
 SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "libdeblurrt_plugins.so"
+PURPOSE = "compile plugins for TensorRT"
 #: what TensorRT 10.3 to 11 run on; of these the compiler's own are taken where there is no GPU to ask
 ARCHS = ("sm75", "sm80", "sm86", "sm87", "sm89", "sm90", "sm100", "sm110", "sm120", "sm121")
-#: folders of compilers that JetPack and NVIDIA's packages leave out of PATH
-CUDA_FOLDERS = ("CUDA_HOME", "CUDA_PATH")
-CUDA_HOME = Path("/usr/local/cuda")
+COMPILERS: tuple[CompilerName, ...] = ("nvcc", "g++")
 RELEASE = re.compile(r"release (\d+\.\d+)")
-#: what brings each program
-PACKAGES = {
-    "nvcc": "sudo apt install cuda-nvcc-12-6 cuda-cudart-dev-12-6 (JetPack 6; elsewhere of your CUDA's version)",
-    "cmake": "sudo apt install cmake, or pip install cmake",
-    "g++": "sudo apt install g++",
-}
-SAID_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +28,14 @@ class PluginTools:
 
     Attributes:
         nvcc: CUDA's compiler.
-        cmake: What calls the compilers.
         cxx: The C++ compiler.
+        cmake: What calls the compilers.
         cuda: Version of ``nvcc``, ``12.6``.
     """
 
-    nvcc: str
+    nvcc: Compiler
+    cxx: Compiler
     cmake: str
-    cxx: str
     cuda: str
 
 
@@ -51,32 +43,31 @@ def find_tools() -> PluginTools:
     """Find the programs.
 
     Raises:
-        MachineError: Some are missing; with the packages that bring them.
+        MachineError: Some are missing; names all of them, with what brings them.
     """
-    places = [Path(os.environ[name]) for name in CUDA_FOLDERS if os.environ.get(name)] + [CUDA_HOME]
-    search = os.pathsep.join([os.environ.get("PATH", ""), *(str(place / "bin") for place in places)])
-    found = {
-        "nvcc": os.environ.get("CUDACXX") or shutil.which("nvcc", path=search),
-        "cmake": shutil.which("cmake"),
-        "g++": os.environ.get("CXX") or shutil.which("g++"),
-    }
-    missing = [name for name, path in found.items() if not path]
-    if missing:
-        remedies = "; ".join(f"{name}: {PACKAGES[name]}" for name in missing)
-        raise MachineError(
-            f"plugins are compiled with {' and '.join(missing)}, which was not found; install {remedies}"
-        )
-    nvcc = str(found["nvcc"])
-    said = RELEASE.search(_ran([nvcc, "--version"]).stdout)
+    found: dict[CompilerName, Compiler] = {}
+    missing = []
+    for name in COMPILERS:
+        try:
+            found[name] = find_compiler(name, PURPOSE)
+        except MachineError as error:
+            missing.append(str(error))
+    cmake = shutil.which("cmake")
+    if cmake is None:
+        missing.append(f"cmake is needed to {PURPOSE} and was not found; sudo apt install cmake, or pip install cmake")
+    if missing or cmake is None:
+        raise MachineError("; ".join(missing))
+    nvcc = found["nvcc"]
+    said = RELEASE.search(nvcc.version)
     if said is None:
-        raise MachineError(f"{nvcc} does not tell its version; name another compiler: CUDACXX=PATH")
-    return PluginTools(nvcc, str(found["cmake"]), str(found["g++"]), said[1])
+        raise MachineError(f"{nvcc.path} does not tell its version; name another compiler: CUDACXX=PATH")
+    return PluginTools(nvcc, found["g++"], cmake, said[1])
 
 
 def archs_of(tools: PluginTools) -> tuple[str, ...]:
     """Compute capabilities the compiler knows and TensorRT runs on."""
-    known = set(re.findall(r"compute_(\d+)", _ran([tools.nvcc, "--list-gpu-arch"]).stdout))
-    return tuple(arch for arch in ARCHS if arch[2:] in known)
+    known = {arch.replace("_", "") for arch in gpu_archs(tools.nvcc)}
+    return tuple(arch for arch in ARCHS if arch in known)
 
 
 def compile_library(
@@ -92,7 +83,7 @@ def compile_library(
         kernels: Sources in place of our kernels.
 
     Raises:
-        MachineError: The compiler refuses; with its first error.
+        MachineError: The compiler refuses; with its first complaints.
     """
     numbers = sorted((int(arch[2:]) for arch in archs), reverse=True)
     # newer GPUs translate the newest
@@ -100,34 +91,12 @@ def compile_library(
     build, result = folder / "build", folder / "result"
     configure = [
         tools.cmake, "-S", str(SOURCES), "-B", str(build),
-        f"-DTENSORRT_INCLUDE_DIR={headers.folder}", f"-DCMAKE_CUDA_COMPILER={tools.nvcc}",
-        f"-DCMAKE_CXX_COMPILER={tools.cxx}", f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(targets)}",
+        f"-DTENSORRT_INCLUDE_DIR={headers.folder}", f"-DCMAKE_CUDA_COMPILER={tools.nvcc.path}",
+        f"-DCMAKE_CXX_COMPILER={tools.cxx.path}", f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(targets)}",
         f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={result}",
         *([f"-DDEBLURRT_KERNELS={';'.join(map(str, kernels))}"] if kernels else []),
     ]  # fmt: skip
-    compile_ = [tools.cmake, "--build", str(build), "--parallel", str(os.cpu_count() or 1)]
-    for command in (configure, compile_):
-        done = _ran(command)
-        if done.returncode:
-            raise MachineError(
-                f"plugins do not compile for {headers.describe()}: {_reason(done.stdout)}; see all of it: "
-                f"cmake -S {SOURCES} -B build -DTENSORRT_INCLUDE_DIR={headers.folder} && cmake --build build"
-            )
+    what = f"compile the plugins for {headers.describe()}"
+    run_compiler(configure, what)
+    run_compiler([tools.cmake, "--build", str(build), "--parallel", str(os.cpu_count() or 1)], what)
     return result / LIBRARY
-
-
-def _reason(said: str) -> str:
-    """The first lines that tell of an error, else the last ones."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [index for index, line in enumerate(lines) if re.search(r"\berror\b", line, re.I)]
-    first = errors[0] if errors else len(lines) - SAID_LINES
-    return " | ".join(lines[max(first, 0) :][:SAID_LINES])
-
-
-def _ran(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, errors="replace"
-        )
-    except OSError as error:
-        raise MachineError(f"{command[0]} cannot be started ({error.strerror})") from error

@@ -54,7 +54,7 @@ def find_headers(root: Path | None = None) -> TensorrtHeaders:
     folders = list(_below(Path(named)) if named else _usual())
     found = next((folder for folder in folders if (folder / HEADER).is_file()), None)
     if found is None:
-        where = f"under {named}" if named else f"in {', '.join(map(str, folders))}"
+        where = f"under {named}" if named else f"in {', '.join(map(str, (SYSTEM, *PLACES)))}"
         raise MachineError(f"TensorRT's headers ({HEADER}) are not {where}; {REMEDY}")
     version = header_version(found)
     if version < OLDEST:

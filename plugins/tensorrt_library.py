@@ -20,8 +20,8 @@ from ..core.errors import MachineError, UsageError
 from ..core.gpus import probe_gpus
 from ..core.manifest import EngineManifest
 from ..core.outputs import output_error
-from .plugin_compiler import LIBRARY, SOURCES, archs_of, compile_library, find_tools
-from .tensorrt_headers import find_headers
+from .plugin_compiler import LIBRARY, SOURCES, PluginTools, archs_of, compile_library, find_tools
+from .tensorrt_headers import TensorrtHeaders, find_headers
 
 RECORD = "library.json"
 #: an entry in the making; never looked into
@@ -76,8 +76,13 @@ def build_library(
     for arch in archs:
         if ARCH.fullmatch(arch) is None:
             raise UsageError(f"arch {arch!r} is no compute capability, expected such as sm87 or sm110")
-    headers, tools = find_headers(root), find_tools()
-    wanted = tuple(archs) or this_gpu() or archs_of(tools)
+    headers, tools = _found(root)
+    known = archs_of(tools)
+    if unknown := [arch for arch in archs if arch not in known]:
+        raise MachineError(
+            f"nvcc of CUDA {tools.cuda} compiles plugins for {', '.join(known)}, not {', '.join(unknown)}"
+        )
+    wanted = tuple(archs) or this_gpu() or known
     sources = sources_sha256(kernels)
     key = hashlib.sha256(json.dumps([sources, headers.version, tools.cuda, sorted(set(wanted))]).encode()).hexdigest()
     place = cache_folder("plugins") / key[:40]
@@ -95,6 +100,19 @@ def build_library(
     compiled = _read(place)
     assert compiled is not None
     return compiled
+
+
+def _found(root: Path | None) -> tuple[TensorrtHeaders, PluginTools]:
+    """Find what is needed, or say all that is missing at once."""
+    try:
+        headers = find_headers(root)
+    except MachineError as error:
+        try:
+            find_tools()
+        except MachineError as other:
+            raise MachineError(f"{error}; {other}") from other
+        raise
+    return headers, find_tools()
 
 
 def library_for(tensorrt: str, arch: str, say: Say = lambda _line: None) -> CompiledLibrary:

@@ -53,7 +53,7 @@ def compiler() -> str:
 @cache
 def cuda_headers() -> Path:
     """The folder of the CUDA runtime's headers, or a skipped test."""
-    places = [Path(find_tools().nvcc).resolve().parents[1], Path("/usr/local/cuda")]
+    places = [Path(find_tools().nvcc.path).resolve().parents[1], Path("/usr/local/cuda")]
     found = next((place for place in places if (place / "include/cuda_runtime_api.h").is_file()), None)
     if found is None:
         pytest.skip("no cuda_runtime_api.h beside nvcc")
