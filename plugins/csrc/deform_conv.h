@@ -17,20 +17,28 @@ struct DeformTensors {
   T* y;
 };
 
-// Where a tap looks for a pixel.
+// Where a tap looks for a pixel: four neighbours, of which those beyond the map are others inside it that do not count.
 struct Corners {
   Float4 shares;   // top left, top right, bottom left, bottom right; with the factor of the mask
-  int64_t packed;  // index of top left in the map (or before it), times 16, and a bit for each corner inside it
+  int64_t packed;  // index of top left in the map times 64, bits for one to the right, one down, each that counts
 };
+constexpr int kStepRight = 16, kStepDown = 32, kPacked = 64;
 
+// All four are read, come what may: loads that hang on nothing overlap.
 template <class T>
-DEBLURRT_DEVICE float sample(const T* map, const Float4& shares, int64_t packed, int width) {
-  const T* place = map + (packed >> 4);
+DEBLURRT_DEVICE float sample(const T* map, const Corners& at, int width) {
+  const int flags = static_cast<int>(at.packed % kPacked);
+  const T* top = map + at.packed / kPacked;
+  const T* bottom = top + (flags & kStepDown ? width : 0);
+  const int right = flags & kStepRight ? 1 : 0;
+  const float values[4] = {to_float(read(top)), to_float(read(top + right)), to_float(read(bottom)),
+                           to_float(read(bottom + right))};
   float sum = 0;
-  if (packed & 1) sum += shares.v[0] * to_float(read(place));
-  if (packed & 2) sum += shares.v[1] * to_float(read(place + 1));
-  if (packed & 4) sum += shares.v[2] * to_float(read(place + width));
-  if (packed & 8) sum += shares.v[3] * to_float(read(place + width + 1));
+  DEBLURRT_UNROLL
+  for (int corner = 0; corner < 4; ++corner) {
+    // not by a share of zero: there may be NaN where nothing counts
+    sum += at.shares.v[corner] * kept(values[corner], flags >> corner & 1);
+  }
   return sum;
 }
 
@@ -61,19 +69,23 @@ DEBLURRT_DEVICE Corners corners_of(const Reach& y, const Reach& x, float factor,
   found.shares.v[3] = down * right * factor;
   const int inside = (in_top & in_left) | (in_top & in_right) << 1 | (in_bottom & in_left) << 2 |
                      (in_bottom & in_right) << 3;
-  found.packed = (row * width + column) * 16 + inside;
+  const int steps = (in_left & in_right ? kStepRight : 0) | (in_top & in_bottom ? kStepDown : 0);
+  found.packed = ((in_top ? row : row + 1) * width + (in_left ? column : column + 1)) * kPacked + steps + inside;
   return found;
 }
 
 template <class T, class Tile>
 struct DeformConv {
-  static constexpr int kThreads = kTileThreads;
+  // two, so that one samples while the other multiplies
+  static constexpr int kThreads = kTileThreads, kTogether = 2;
   static constexpr int kDepth = Tile::kDepth;
 
   struct Columns {
     Float4 shares[kTaps][kTilePixels];
     int64_t packed[kTaps][kTilePixels];
     typename Tile::Operands operands;
+
+    DEBLURRT_DEVICE Corners corners(int tap, int pixel) const { return {shares[tap][pixel], packed[tap][pixel]}; }
   };
   union Shared {
     Columns columns;
@@ -167,33 +179,32 @@ struct DeformConv {
 
   // Columns run through the channels of one tap first: what a thread knows of a tap serves all of them.
   DEBLURRT_DEVICE void fill(const Block& block, Columns& shared, const Place& at, const Part& part, int depth) const {
-    constexpr int kEach = kDepth / (kThreads / kTilePixels);
+    constexpr int kEach = kDepth / (kThreads / kTilePixels), kBatch = 8;
     const int columns = part.channels * part.taps;
     const int64_t map_size = static_cast<int64_t>(call.height) * call.width;
     const T* maps = tensors.x + (at.image * call.in_channels + part.first_channel) * map_size;
     block.each([&](int thread) {
       const int pixel = thread % kTilePixels, first = thread / kTilePixels * kEach;
-      int tap = (depth + first) / part.channels, channel = (depth + first) % part.channels;
-      Float4 shares{};
-      int64_t packed = 0;
-      float values[kEach];
-      DEBLURRT_UNROLL
-      for (int each = 0; each < kEach; ++each) {
-        values[each] = 0;
-        if (depth + first + each < columns) {
-          if (each == 0 || channel == 0) {
-            shares = shared.shares[tap][pixel];
-            packed = shared.packed[tap][pixel];
+      for (int row = first; row < first + kEach; row += kBatch) {
+        const int column = depth + row, channel = column % part.channels;
+        if (column < columns && channel + kBatch <= part.channels) {
+          const Corners corners = shared.corners(column / part.channels, pixel);
+          DEBLURRT_UNROLL
+          for (int each = 0; each < kBatch; ++each) {
+            const float value = sample(maps + (channel + each) * map_size, corners, call.width);
+            shared.operands.set_column(row + each, pixel, value);
           }
-          values[each] = sample(maps + channel * map_size, shares, packed, call.width);
-        }
-        if (++channel == part.channels) {
-          channel = 0;
-          ++tap;
+        } else {
+          for (int each = 0; each < kBatch; ++each) {
+            float value = 0;
+            if (column + each < columns) {
+              const Corners corners = shared.corners((column + each) / part.channels, pixel);
+              value = sample(maps + (column + each) % part.channels * map_size, corners, call.width);
+            }
+            shared.operands.set_column(row + each, pixel, value);
+          }
         }
       }
-      DEBLURRT_UNROLL
-      for (int each = 0; each < kEach; ++each) shared.operands.set_column(first + each, pixel, values[each]);
       fill_weights(shared, at, part, depth, thread);
     });
   }

@@ -55,6 +55,9 @@ inline Half from_float<Half>(float value) {
   return Half{static_cast<uint16_t>(sign | rounded)};
 }
 
+// The value where `yes` is 1, zero where it is 0.
+inline float kept(float value, int yes) { return yes ? value : 0.0f; }
+
 template <class T>
 T read(const T* place) {
   return *place;

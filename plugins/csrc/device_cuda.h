@@ -25,6 +25,9 @@ DEBLURRT_DEVICE Half from_float<Half>(float value) {
   return __float2half_rn(value);
 }
 
+// The value where `yes` is 1, zero where it is 0: by bits, so that no branch is made round the read of the value.
+DEBLURRT_DEVICE float kept(float value, int yes) { return __int_as_float(__float_as_int(value) & -yes); }
+
 // Reads through the cache for data no kernel of the launch writes.
 template <class T>
 DEBLURRT_DEVICE T read(const T* place) {
@@ -57,7 +60,7 @@ struct Block {
 };
 
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) run(const Kernel kernel, int64_t blocks) {
+__global__ void __launch_bounds__(Kernel::kThreads, Kernel::kTogether) run(const Kernel kernel, int64_t blocks) {
   __shared__ typename Kernel::Shared shared;
   for (int64_t index = blockIdx.x; index < blocks; index += gridDim.x) {
     kernel(Block{index, static_cast<int>(blockDim.x)}, shared);

@@ -83,8 +83,15 @@ int32_t pass(const PoolAxis& axis, const In* from, float* tails, Out* to, void* 
     const EndlessWindows<In, Out> kernel{axis, from, tails, to};
     return launch(kernel, kernel.blocks(), kernel.kThreads, stream);
   }
-  static_assert(LongWindows<In, Out, kAlongRows>::kMost == kLongest);
-  const LongWindows<In, Out, kAlongRows> kernel(axis, from, to);
+  constexpr int kFewChunks = 8, kManyChunks = 32;
+  using Usual = LongWindows<In, Out, kAlongRows, kFewChunks>;
+  using Longest = LongWindows<In, Out, kAlongRows, kManyChunks>;
+  static_assert(Longest::kMost == kLongest);
+  if (axis.reach <= Usual::kMost) {
+    const Usual kernel(axis, from, to);
+    return launch(kernel, kernel.blocks(), kernel.threads(), stream);
+  }
+  const Longest kernel(axis, from, to);
   return launch(kernel, kernel.blocks(), kernel.threads(), stream);
 }
 

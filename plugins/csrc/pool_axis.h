@@ -24,7 +24,7 @@ struct PoolAxis {
 // Adds up every window: for windows so short that nothing is gained by sharing sums.
 template <class In, class Out>
 struct ShortWindows {
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = 256, kTogether = 2;
   struct Shared {};
 
   PoolAxis axis;
@@ -53,7 +53,7 @@ struct ShortWindows {
 // Windows too long for the registers of a block, as LongWindows (pool_lines.h) but by way of `tails` in memory.
 template <class In, class Out>
 struct EndlessWindows {
-  static constexpr int kLines = 32, kChunks = 16, kThreads = kLines * kChunks;
+  static constexpr int kLines = 32, kChunks = 16, kThreads = kLines * kChunks, kTogether = 1;
   struct Shared {
     float early[kChunks][kLines], late[kChunks][kLines], edge[2][kLines];
   };

@@ -10,12 +10,13 @@
 
 namespace deblurrt {
 
-// Along rows samples are next to each other, and pass through shared memory so that threads read neighbours.
-template <class In, class Out, bool kAlongRows>
+// Along rows samples are next to each other, and pass through shared memory so that threads read neighbours. Windows of
+// up to `kMost` samples fit; fewer chunks leave registers and shared memory to more blocks.
+template <class In, class Out, bool kAlongRows, int kChunks>
 struct LongWindows {
-  static constexpr int kChunk = 16, kChunks = 32, kMost = kChunk * kChunks, kLeast = kChunk;
+  static constexpr int kChunk = 16, kMost = kChunk * kChunks;
   static constexpr int kLines = kAlongRows ? 16 : 32;
-  static constexpr int kThreads = kLines * kChunks;
+  static constexpr int kThreads = kLines * kChunks, kTogether = 1;
 
   struct Exchange {
     float v[kLines][kChunk + 1];
