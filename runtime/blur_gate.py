@@ -42,6 +42,11 @@ class BlurGate:
         self.is_sharp = False
         self._against = 0
 
+    @property
+    def reason(self) -> str:
+        """The last frame's score, for people."""
+        return f"blur {self.score:.2f}, sharp below {SHARP_BELOW}"
+
     def judge(self, pixels: Pixels) -> bool:
         """Measure a frame and say whether to leave it alone."""
         plane = reduced(pixels)

@@ -66,6 +66,13 @@ class LatencyRecorder:
             self._counts[stage][bucket] += 1
             self._slowest[stage] = max(self._slowest.get(stage, 0.0), seconds * 1e3)
 
+    def absorb(self, other: LatencyRecorder) -> None:
+        """Add everything another recorder has, which is not recording any more."""
+        for stage, counts in other._counts.items():
+            with self._lock:
+                self._counts[stage] = self._counts.get(stage, np.zeros(BUCKETS, np.int64)) + counts
+                self._slowest[stage] = max(self._slowest.get(stage, 0.0), other._slowest[stage])
+
     def report(self, stage: str) -> LatencyReport:
         """Summarise one stage; a stage never recorded has count 0."""
         with self._lock:

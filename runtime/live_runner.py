@@ -263,7 +263,7 @@ class LiveRunner:
             self._begin_epoch(camera, frame)
         sharp_reason = ""
         if camera.gate is not None and camera.gate.judge(frame.pixels):
-            sharp_reason = f"blur {camera.gate.score:.2f}"
+            sharp_reason = camera.gate.reason
         with self._lock:
             self.flow.arrive(lane, frame, time.monotonic_ns(), sharp_reason)
             if lane.mailbox is not None and self.worker is not None:

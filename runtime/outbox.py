@@ -122,20 +122,22 @@ class Outbox:
             return self._queue.popleft() if self._queue else None
 
     def done(self, result: Result) -> None:
-        """Record that the sink took a result it got."""
+        """Record that the sink took the result it got."""
         with self._changed:
+            if self.error:
+                return
             self._emitted += 1
             self._in_hand -= 1
         emit_ms = (time.monotonic_ns() - result.frame.t_capture_ns) / 1e6
         self._on_emitted(self.sink, result, emit_ms)
 
-    def fail(self, error: str, in_hand: Result | None = None) -> None:
-        """Record that the sink failed; what waits, and what comes, is skipped."""
+    def fail(self, error: str) -> None:
+        """Record that the sink failed; what it has in hand, what waits and what comes is skipped."""
         with self._changed:
             self.error = error
-            left = [*([in_hand] if in_hand is not None else []), *self._queue]
+            left = list(self._queue)
             self._queue.clear()
-            self._skipped += len(left)
+            self._skipped += len(left) + self._in_hand
             self._in_hand = 0
         for result in left:
             self._on_emitted(self.sink, result, None)
@@ -178,7 +180,6 @@ class SinkThread:
             self.outbox.fail(f"it did not end within {timeout_s:.0f} s")
 
     def _feed(self) -> None:
-        result: Result | None = None
         try:
             while (result := self.outbox.get()) is not None:
                 self._sink.write(result)
@@ -187,5 +188,5 @@ class SinkThread:
         except Exception as error:  # sinks may be anybody's; one must not end the others
             reason = str(error) or type(error).__name__
             logger.warning("sink %s failed, the others go on: %s", self._sink.name, reason)
-            self.outbox.fail(reason, result)
+            self.outbox.fail(reason)
             clean_up(self._sink.give_up)

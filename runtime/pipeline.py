@@ -13,7 +13,9 @@ import numpy as np
 
 from ..core.errors import DeblurrtError, IncompleteError
 from ..datasets.resizing import enlarge_bicubic
+from .blur_gate import BlurGate
 from .channel import Channel
+from .file_account import FileAccount
 from .frame import Frame, Pixels
 from .latency import LatencyRecorder
 from .session import Session
@@ -37,6 +39,7 @@ class Counts:
     Attributes:
         captured: Frames the source gave.
         deblurred: Frames the network restored.
+        passed: Frames the blur gate left as they are.
         emitted: Frames each sink took, by its path.
         epochs: Formats seen; one unless a stream changed.
         started_s: ``time.perf_counter()`` when the first frame was asked for.
@@ -45,6 +48,7 @@ class Counts:
 
     captured: int = 0
     deblurred: int = 0
+    passed: int = 0
     emitted: dict[str, int] = field(default_factory=dict)
     epochs: int = 0
     started_s: float = 0.0
@@ -64,11 +68,22 @@ class Pipeline:
         sinks: Where they go; each is closed at the end, or aborted after a failure.
         side_by_side: Whether sinks get the untouched frame on the left of the restored one, enlarged
             bicubically where the model enlarges.
+        gate: Judges frames; sharp ones are left as they are. None restores all.
+        account: Told of every frame; None where nobody asks.
     """
 
-    def __init__(self, source: Source, session: Session, sinks: Sequence[Sink], *, side_by_side: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        session: Session,
+        sinks: Sequence[Sink],
+        *,
+        side_by_side: bool = False,
+        gate: BlurGate | None = None,
+        account: FileAccount | None = None,
+    ) -> None:
         self._source, self._session, self._sinks = source, session, list(sinks)
-        self._side_by_side = side_by_side
+        self._side_by_side, self._gate, self._account = side_by_side, gate, account
         self._decoded: Channel[Frame] = Channel(QUEUE_FRAMES)
         self._restored: list[Channel[Frame]] = [Channel(QUEUE_FRAMES) for _ in self._sinks]
         self._stopping = threading.Event()
@@ -154,6 +169,8 @@ class Pipeline:
             self.counts.captured += 1
             self.counts.epochs += frame.epoch != epoch
             epoch = frame.epoch
+            if self._account is not None:
+                self._account.captured(frame)
             if not self._decoded.put(frame):
                 break
         self._decoded.finish()
@@ -162,10 +179,7 @@ class Pipeline:
         for previous, frame, following in self._windows():
             if self._stopping.is_set():
                 continue
-            started = time.perf_counter()
-            restored = self._session.restore(frame.pixels, previous, following)
-            self.latency.add("network", time.perf_counter() - started)
-            self.counts.deblurred += 1
+            restored = self._restored_pixels(previous, frame, following)
             if self._side_by_side:
                 untouched = enlarge_bicubic(frame.pixels, self._session.contract.scale)
                 restored = np.concatenate([untouched, restored], axis=1)
@@ -174,6 +188,21 @@ class Pipeline:
                 channel.put(outgoing)
         for channel in self._restored:
             channel.finish()
+
+    def _restored_pixels(self, previous: Pixels | None, frame: Frame, following: Pixels | None) -> Pixels:
+        started, started_ns = time.perf_counter(), time.monotonic_ns()
+        sharp_reason = ""
+        if self._gate is not None and self._gate.judge(frame.pixels):
+            sharp_reason = self._gate.reason
+            restored = enlarge_bicubic(frame.pixels, self._session.contract.scale)
+            self.counts.passed += 1
+        else:
+            restored = self._session.restore(frame.pixels, previous, following)
+            self.latency.add("network", time.perf_counter() - started)
+            self.counts.deblurred += 1
+        if self._account is not None:
+            self._account.ended(frame, restored, started_ns, sharp_reason)
+        return restored
 
     def _windows(self) -> Iterator[tuple[Pixels | None, Frame, Pixels | None]]:
         """Yield each frame with its neighbours of the same epoch; None stands for a missing one."""
@@ -197,6 +226,8 @@ class Pipeline:
                 self.latency.add("encode", time.perf_counter() - started)
                 self.latency.add("total", (time.monotonic_ns() - frame.t_capture_ns) / 1e9)
                 self.counts.emitted[str(sink.path)] += 1
+                if self._account is not None:
+                    self._account.emitted(str(sink.path), frame)
             if self._error is None:
                 sink.close()
         except DeblurrtError as error:
@@ -218,6 +249,8 @@ class Pipeline:
             for sink in self._sinks:
                 clean_up(sink.abort)
         clean_up(self._source.close)
+        if self._account is not None:
+            self._account.finish()
 
     def _raise_failure(self) -> None:
         if self._error is not None:

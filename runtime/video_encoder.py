@@ -111,7 +111,7 @@ class VideoEncoder:
         self._output.close()
 
     def discard(self) -> None:
-        """Let go of the file, whatever state it is in; for files that are then deleted."""
+        """Let go of the file, whatever state it is in."""
         try:
             # Closing writes the end of the file, which fails again where writing has failed.
             self._output.close()

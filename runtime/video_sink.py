@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -15,6 +16,8 @@ from .frame import Frame
 from .sinks import SinkOptions
 from .stream_copy import StreamCopy
 from .video_encoder import CONTAINERS, FILE_ENCODER, EncoderConfig, VideoEncoder
+
+logger = logging.getLogger(__name__)
 
 #: of pictures without time of their own
 DEFAULT_FRAME_RATE = Fraction(25)
@@ -114,6 +117,17 @@ class VideoFileSink:
             self._encoder.discard()
         if self._encoder is not None or self._has_failed:
             self._part.unlink(missing_ok=True)
+        if self._copy is not None:
+            self._copy.close()
+
+    def give_up(self) -> None:
+        """Stop writing and leave what there is beside its final place; it plays up to its end."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._encoder is not None:
+            self._encoder.discard()
+            logger.warning("what was recorded is in %s", self._part)
         if self._copy is not None:
             self._copy.close()
 
