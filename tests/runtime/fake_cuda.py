@@ -84,6 +84,7 @@ class FakeCuda:
     def __post_init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.done: list[tuple[int, str]] = []
+        self.last_error: enum.IntEnum = OK
         self.device: dict[int, Any] = {}
         self.pinned: dict[int, Any] = {}
         self.streams: dict[int, deque[Work]] = {stream: deque() for stream in DEFAULT_STREAMS}
@@ -136,7 +137,8 @@ class FakeCuda:
         return OK, TEXTS[status].encode()
 
     def cudaGetLastError(self) -> tuple[Any, ...]:
-        return (OK,)
+        status, self.last_error = self.last_error, OK
+        return (status,)
 
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
         if self.used_bytes() + size > self.memory:
@@ -252,6 +254,7 @@ class FakeCuda:
     def _answer(self, name: str, arguments: tuple[Any, ...], *values: Any) -> tuple[Any, ...]:
         self.calls.append((name, *arguments))
         status = self.fails.get(name, OK)
+        self.last_error = self.last_error if status == OK else status
         return (status, *(values if status == OK else (None for _ in values)))
 
     def _reserved(self, name: str, blocks: dict[int, Any], size: int) -> tuple[Any, ...]:

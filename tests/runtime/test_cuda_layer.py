@@ -213,6 +213,20 @@ def test_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch
         open_cuda()
 
 
+def test_reported_error_is_not_reported_again() -> None:
+    fake = FakeCuda(fails={"cudaStreamEndCapture": cudaError_t.cudaErrorStreamCaptureUnsupported})
+    cuda = CudaLayer(fake)
+    stream = cuda.create_stream()
+
+    def fails() -> None:
+        raise BackendError("the first error")
+
+    for work in (fails, lambda: None):
+        with pytest.raises(BackendError):
+            cuda.capture(work, stream)
+        assert fake.cudaGetLastError() == (cudaError_t.cudaSuccess,)
+
+
 def test_failed_capture_ends_the_capture_and_keeps_the_first_error() -> None:
     fake = FakeCuda()
     cuda = CudaLayer(fake)

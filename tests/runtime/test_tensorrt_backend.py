@@ -318,11 +318,12 @@ def test_memory_that_does_not_suffice_is_named_with_the_remedy_and_smaller_frame
     backend.close()
 
 
-def test_failed_frame_has_left_the_gpu_before_its_memory_is_given_back(gpu: FakeGpu) -> None:
+@pytest.mark.parametrize("call", ["cudaEventRecord", "cudaStreamWaitEvent", "cudaGraphLaunch"])
+def test_failed_frame_has_left_the_gpu_before_its_memory_is_given_back(gpu: FakeGpu, call: str) -> None:
     backend = gpu.backend()
     backend.prepare({"frames": (1, 4, 6, 3)})
-    gpu.cuda.fails["cudaGraphLaunch"] = cudaError_t.cudaErrorLaunchFailure
-    with pytest.raises(BackendError, match="CUDA could not launch a graph: cudaErrorLaunchFailure"):
+    gpu.cuda.fails[call] = cudaError_t.cudaErrorLaunchFailure
+    with pytest.raises(BackendError, match="cudaErrorLaunchFailure"):
         backend.submit(frames_of(0))
     gpu.cuda.fails.clear()
     arrays = frames_of(1, (16, 16))
@@ -334,7 +335,7 @@ def test_memory_goes_before_more_is_asked_for(gpu: FakeGpu) -> None:
     backend = gpu.backend()
     backend.run(frames_of(0, (8, 8)))
     # in, out and values of one frame of 16x16, with hardly anything to spare
-    gpu.cuda.memory = 16 * 16 * 3 * (1 + 1 + VALUES) + 8 * 8 * 3
+    gpu.cuda.memory = 16 * 16 * 3 * (1 + 1 + VALUES) + 100
     backend.run(frames_of(0, (16, 16)))
     backend.close()
 
