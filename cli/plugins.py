@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .plugin_bench import bench_command
 from .plugin_conformance import test_command
 from .plugins_build import build_command
 
@@ -21,5 +22,6 @@ plugins_command = click.Group(
     commands=[
         build_command,
         test_command,
+        bench_command,
     ],
 )
