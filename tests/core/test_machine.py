@@ -7,12 +7,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from deblurrt.core.errors import OutputError
-from deblurrt.core.gpus import Gpu, GpuFacts, Ran, probe_gpus, read_cuda, run_command
+from deblurrt.core.gpus import Gpu, GpuFacts, Ran, run_command
 from deblurrt.core.jetson import JETPACK_MAJOR, JETPACK_OF_RELEASE, Jetson, read_jetson
 from deblurrt.core.machine import (
     Machine,
@@ -23,10 +22,7 @@ from deblurrt.core.machine import (
     version_numbers,
 )
 from deblurrt.core.processor import RealTime, read_cpu, read_real_time
-from tests.machines import RecordedCommands, banner, composed_orin_jetpack_6, composed_thor_jetpack_7, write_root
-
-QUERY = "nvidia-smi --query-gpu="
-NO_CUDA = GpuFacts()
+from tests.machines import RecordedCommands, composed_orin_jetpack_6, composed_thor_jetpack_7, write_root
 
 
 def test_this_machine_tells_its_python_processor_memory_and_packages(
@@ -117,87 +113,6 @@ def test_table_of_releases_agrees_with_their_majors() -> None:
 
 def test_desktop_is_no_jetson(tmp_path: Path) -> None:
     assert read_jetson(write_root(tmp_path, {}, 1)) is None
-
-
-TWO_GPUS = (
-    "NVIDIA GeForce RTX 4090, 24564, 24000, 580.65.06, 8.9\nNVIDIA GeForce RTX 2080, 8192, 8000, 580.65.06, 7.5\n"
-)
-
-
-@pytest.mark.parametrize(
-    "words", [("Driver Version", "CUDA Version"), ("KMD Version", "CUDA UMD Version")], ids=["before 610", "610"]
-)
-def test_drivers_tool_tells_gpus_driver_and_cuda(words: tuple[str, str]) -> None:
-    records = {"nvidia-smi": Ran(0, banner("580.65.06", "13.0", words=words)), QUERY: Ran(0, TWO_GPUS)}
-    facts = probe_gpus(RecordedCommands(records), lambda: None)
-    assert facts.gpus[0] == Gpu("NVIDIA GeForce RTX 4090", "8.9", 24564, 24000)
-    assert [gpu.compute_capability for gpu in facts.gpus] == ["8.9", "7.5"]
-    assert (facts.driver, facts.cuda, facts.trouble) == ("580.65.06", "13.0", "")
-
-
-def test_driver_that_knows_no_compute_capability_is_asked_without() -> None:
-    asked = f"{QUERY}name,memory.total,memory.free,driver_version --format"
-    refused = Ran(2, 'Field "compute_cap" is not a valid field to query.\n')
-    records = {QUERY: refused, asked: Ran(0, "Tesla T4, 15109, 15000, 470.82.01\n")}
-    told = GpuFacts((Gpu("Tesla T4", "7.5", 15000),), cuda="11.4")
-    facts = probe_gpus(RecordedCommands(records), lambda: told)
-    assert facts == GpuFacts((Gpu("Tesla T4", "7.5", 15109, 15000),), "470.82.01", "11.4")
-
-
-def test_two_gpus_are_completed_by_name_since_cuda_orders_them_otherwise() -> None:
-    text = TWO_GPUS.replace("8.9", "[N/A]").replace("7.5", "[N/A]")
-    told = GpuFacts((Gpu("NVIDIA GeForce RTX 2080", "7.5"), Gpu("NVIDIA GeForce RTX 4090", "8.9")))
-    facts = probe_gpus(RecordedCommands({QUERY: Ran(0, text)}), lambda: told)
-    assert [gpu.compute_capability for gpu in facts.gpus] == ["8.9", "7.5"]
-
-
-def test_tool_that_fails_says_why() -> None:
-    text = "Failed to initialize NVML: Driver/library version mismatch\nNVML library version: 570.124\n"
-    facts = probe_gpus(RecordedCommands({QUERY: Ran(18, text)}), lambda: None)
-    assert facts.trouble == text.strip().replace("\n", " ")
-    assert facts.gpus == ()
-
-
-def test_remark_of_the_tool_is_no_gpu() -> None:
-    assert probe_gpus(RecordedCommands({QUERY: Ran(0, "No devices were found\n")}), lambda: None).gpus == ()
-
-
-def test_no_tool_and_no_package_mean_no_gpu() -> None:
-    assert probe_gpus(RecordedCommands({}), lambda: None) == GpuFacts()
-
-
-class FakeCudaRuntime:
-    """Two calls of the CUDA runtime as cuda-bindings gives them, with a driver or without."""
-
-    cudaError_t = SimpleNamespace(cudaSuccess=0)  # noqa: N815 - CUDA's name
-
-    def __init__(self, error: int) -> None:
-        self.error = error
-
-    def cudaGetDeviceCount(self) -> tuple[int, int | None]:  # noqa: N802 - CUDA's name
-        return self.error, None if self.error else 1
-
-    def cudaDriverGetVersion(self) -> tuple[int, int]:  # noqa: N802
-        return 0, 12060
-
-    def cudaGetDeviceProperties(self, index: int) -> tuple[int, SimpleNamespace]:  # noqa: N802
-        assert self.error == 0, "asked for a device where the count failed"
-        return 0, SimpleNamespace(name=b"Orin", major=8, minor=7, totalGlobalMem=64 * 2**30)
-
-
-def test_cuda_runtime_tells_gpus_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCudaRuntime(0))
-    assert read_cuda() == GpuFacts((Gpu("Orin", "8.7", 65536),), cuda="12.6")
-
-
-def test_cuda_runtime_without_driver_is_asked_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeCudaRuntime(35))
-    assert read_cuda() == NO_CUDA
-
-
-def test_cuda_runtime_that_is_not_installed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    assert read_cuda() is None
 
 
 QUOTAS: dict[str, tuple[Mapping[str, str], float | None]] = {
