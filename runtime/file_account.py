@@ -5,17 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from .frame import Frame, Pixels
 from .ledger import Ledger
 from .terminal import Result, Terminal
 
-#: takes a result; must not wait
-OnResult = Callable[[Result], None]
+#: takes a result; the frames behind it wait meanwhile
+OnResult = Callable[[Result], object]
 
 
 def ignore(_result: Result) -> None:
     """Take a result and do nothing."""
+
+
+class NoSink:
+    """Takes frames and forgets them, where others have them already."""
+
+    path = Path("nowhere")
+
+    def write(self, frame: Frame) -> None:
+        del frame
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
 
 
 class FileAccount:

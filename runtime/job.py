@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import IncompleteError, UsageError
+from .blur_gate import BlurGate
+from .file_account import FileAccount, NoSink, OnResult, ignore
+from .ledger import Ledger
+from .ledger_file import LedgerFile
 from .pipeline import Counts, Pipeline, clean_up
 from .session import Session, SessionConfig, open_session
 from .sinks import Sink, open_sink
@@ -27,11 +31,17 @@ class RunConfig:
         session: Model, backend, precision, threads; or an open session, which is used and left open.
         side_by_side: Whether outputs show the untouched frame on the left.
         force: Whether existing outputs are replaced.
+        has_gate: Whether sharp frames are left as they are.
+        ledger: File that gets a line for every frame; None for none.
+        on_result: Takes every frame that goes out, with the untouched one; the run waits for it.
     """
 
     session: SessionConfig | Session = field(default_factory=SessionConfig)
     side_by_side: bool = False
     force: bool = False
+    has_gate: bool = False
+    ledger: Path | None = None
+    on_result: OnResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ def run(
 
     Args:
         source: Path of a video, a picture or a folder of pictures, or a ``Source``.
-        sinks: Paths or ``Sink`` objects; at least one.
+        sinks: Paths or ``Sink`` objects; none where a ledger or ``on_result`` takes the results.
         config: Model, backend and how to treat existing outputs.
         on_progress: Called about twenty times a second.
         stop: When set, the run ends early with whole outputs.
@@ -123,17 +133,18 @@ def run(
         ModelFileError: There is no such model, or it does not fit.
         MachineError: No backend can run it here.
     """
-    if not sinks:
+    config = config or RunConfig()
+    if not sinks and config.on_result is None and config.ledger is None:
         raise UsageError("no output is named; give the path of at least one")
     places_named = [str(sink) for sink in sinks if isinstance(sink, (str, Path))]
     if len(set(places_named)) < len(places_named):
         raise UsageError("an output is named twice; give every output a name of its own")
-    config = config or RunConfig()
     opened = source if not isinstance(source, (str, Path)) else open_source(source)
     places: list[Sink] = []
     try:
         for sink in sinks:
             places.append(_sink(sink, source, opened.info.frame_rate, config.force))
+        places = places or [NoSink()]
         with _opened(config.session) as session:
             session.warm_up(opened.info.size)
             return _run(opened, session, places, config, on_progress, stop)
@@ -161,8 +172,24 @@ def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction |
 
 def _states(counts: Counts) -> dict[str, int]:
     """What became of every captured frame; what a stop left in the queues was dropped."""
-    left = counts.captured - counts.deblurred
-    return {"deblurred": counts.deblurred} | ({"dropped_shutdown": left} if left else {})
+    left = counts.captured - counts.deblurred - counts.passed
+    others = {"pass_sharp": counts.passed, "dropped_shutdown": left}
+    return {"deblurred": counts.deblurred} | {state: count for state, count in others.items() if count}
+
+
+@contextmanager
+def _account(name: str, session: Session, sinks: Sequence[Sink], config: RunConfig) -> Iterator[FileAccount | None]:
+    """Keep an account where somebody asks for one."""
+    if config.ledger is None and config.on_result is None:
+        yield None
+        return
+    with ExitStack() as stack:
+        lines = None
+        if config.ledger is not None:
+            lines = LedgerFile(config.ledger, force=config.force)
+            stack.callback(lines.close)
+        ledger = Ledger(name, [str(sink.path) for sink in sinks], None if lines is None else lines.write)
+        yield FileAccount(ledger, session.model, config.on_result or ignore)
 
 
 def _run(
@@ -174,19 +201,21 @@ def _run(
     stop: threading.Event | None,
 ) -> RunSummary:
     info = source.info
-    pipeline = Pipeline(source, session, sinks, side_by_side=config.side_by_side)
     incomplete: str | None = None
-    try:
-        pipeline.run(None if on_progress is None else lambda counts: on_progress(counts, info), stop)
-    except IncompleteError as error:
-        incomplete = str(error)
+    with _account(info.name, session, sinks, config) as account:
+        gate = BlurGate() if config.has_gate else None
+        pipeline = Pipeline(source, session, sinks, side_by_side=config.side_by_side, gate=gate, account=account)
+        try:
+            pipeline.run(None if on_progress is None else lambda counts: on_progress(counts, info), stop)
+        except IncompleteError as error:
+            incomplete = str(error)
     counts, latency = pipeline.counts, pipeline.latency
     return RunSummary(
         source=info.name,
         model=session.model,
         backend=session.backend.description,
         captured=counts.captured,
-        emitted=counts.emitted,
+        emitted={name: count for name, count in counts.emitted.items() if name != str(NoSink.path)},
         states=_states(counts),
         epochs=counts.epochs,
         elapsed_s=counts.ended_s - counts.started_s,

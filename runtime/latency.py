@@ -67,8 +67,8 @@ class LatencyRecorder:
             self._slowest[stage] = max(self._slowest.get(stage, 0.0), seconds * 1e3)
 
     def absorb(self, other: LatencyRecorder) -> None:
-        """Add everything another recorder has, which is not recording any more."""
-        for stage, counts in other._counts.items():
+        """Add everything another recorder has so far."""
+        for stage, counts in list(other._counts.items()):
             with self._lock:
                 self._counts[stage] = self._counts.get(stage, np.zeros(BUCKETS, np.int64)) + counts
                 self._slowest[stage] = max(self._slowest.get(stage, 0.0), other._slowest[stage])

@@ -1,0 +1,176 @@
+"""Restored frames one by one, for programs: ``for result in stream("rtsp://camera.lan/live"): …``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+from .blur_gate import BlurGate
+from .channel import Channel
+from .file_account import FileAccount, NoSink
+from .ledger import Ledger
+from .live_runner import JOIN_S, LiveConfig, LiveRunner
+from .live_source import LiveSource
+from .outbox import Outbox
+from .paced_source import PacedSource
+from .pipeline import Pipeline
+from .session import Session, SessionConfig, open_session
+from .source_uris import is_live_uri, open_live_source
+from .sources import Source, open_source
+from .terminal import Result, Terminal, enlarged
+
+#: results of a file that may wait for the caller; the file waits too
+FILE_RESULTS = 2
+#: how often an iteration looks whether the run behind it has ended
+LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """How a stream is restored.
+
+    Attributes:
+        session: Backend, precision and threads; its own model is replaced.
+        live: Deadline, policy and blur gate. A file is played at its own speed where it has a deadline,
+            else every frame of it is restored, however long that takes.
+        ladder: Smaller models, used in this order while the one before is too slow; live only.
+        write_line: Takes a line of the ledger for every frame; None for none.
+    """
+
+    session: SessionConfig = field(default_factory=SessionConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
+    ladder: tuple[str | Path, ...] = ()
+    write_line: Callable[[dict[str, object]], None] | None = None
+
+
+def stream(
+    source: str | Path | Source | LiveSource,
+    model: str | Path | Session = "default",
+    config: StreamConfig | None = None,
+) -> Iterator[Result]:
+    """Restore a camera, a stream or a file, and yield every frame that goes out, in order.
+
+    Live, a caller who is slower than the camera gets the newest frame next; what it was too slow for is
+    skipped. A file waits for the caller. Leaving the loop ends the threads behind it, at the latest
+    when the iterator is closed.
+
+    Args:
+        source: URI of a camera or stream, path of a file, or a source, which is closed at the end.
+        model: Shipped name or path of a model, or an open session, which is left open.
+        config: Backend, deadline, ladder.
+
+    Example:
+        >>> for result in stream("rtsp://camera.lan/live", model="fast"):
+        ...     show(result.restored, was_restored=result.state is Terminal.DEBLURRED)
+
+    Raises:
+        SourceError: A file cannot be read at all.
+        ModelFileError: There is no such model, or it does not fit.
+        MachineError: No backend can run it here.
+        IncompleteError: A file is damaged; all that can be read has been yielded.
+    """
+    config = config or StreamConfig()
+    if isinstance(source, (str, Path)):
+        source = open_live_source(str(source)) if is_live_uri(str(source)) else open_source(source)
+    with ExitStack() as stack:
+        stack.callback(source.close)
+        if not hasattr(source, "read"):
+            if config.live.deadline_ms is None:
+                yield from _all_of(source, _session(model, config, stack), config)
+                return
+            source = PacedSource(source)
+        yield from _newest_of(cast("LiveSource", source), model, config)
+
+
+def _session(model: str | Path | Session, config: StreamConfig, stack: ExitStack) -> Session:
+    if isinstance(model, Session):
+        return model
+    return stack.enter_context(open_session(model, config.session))
+
+
+def _newest_of(source: LiveSource, model: str | Path | Session, config: StreamConfig) -> Iterator[Result]:
+    def open_all() -> Sequence[Session]:
+        first = _Borrowed(model) if isinstance(model, Session) else open_session(model, config.session)
+        return [first, *(open_session(smaller, config.session) for smaller in config.ladder)]
+
+    sessions = open_all()
+    scale = sessions[0].contract.scale
+    reopen = None if isinstance(model, Session) else open_all
+    outbox = Outbox("caller", 1, True, lambda sink, result, ms: ledger.add_emitted(sink, result.frame, ms))
+    runner = LiveRunner([source], sessions, [[outbox]], config.live, reopen, config.write_line)
+    ledger = runner.ledgers[0]
+    run = _Background(lambda stop: runner.run(stop=stop), outbox.finish)
+    try:
+        while not outbox.is_over:
+            result = outbox.get(LOOK_S)
+            if result is not None:
+                outbox.done(result)
+                yield _full(result, scale)
+    finally:
+        run.end()
+    run.raise_failure()
+
+
+def _all_of(source: Source, session: Session, config: StreamConfig) -> Iterator[Result]:
+    results: Channel[Result] = Channel(FILE_RESULTS)
+    account = FileAccount(Ledger(source.info.name, (), config.write_line), session.model, results.put)
+    gate = BlurGate() if config.live.has_gate else None
+    pipeline = Pipeline(source, session, [NoSink()], gate=gate, account=account)
+    run = _Background(lambda stop: pipeline.run(stop=stop), results.finish)
+    try:
+        while (result := results.get()) is not None:
+            yield result
+    finally:
+        results.cut()
+        run.end()
+    run.raise_failure()
+
+
+def _full(result: Result, scale: int) -> Result:
+    """Give a frame that passed the size of a restored one."""
+    if scale == 1 or result.state is Terminal.DEBLURRED:
+        return result
+    return replace(result, restored=enlarged(result, scale))
+
+
+class _Background:
+    """A run in a thread of its own."""
+
+    def __init__(self, run: Callable[[threading.Event], None], finish: Callable[[], object]) -> None:
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._run, self._finish = run, finish
+        self._thread = threading.Thread(target=self._guarded, name="stream", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop the run and wait for it."""
+        self._stop.set()
+        self._thread.join(4 * JOIN_S)
+
+    def raise_failure(self) -> None:
+        """Raise what ended the run, where it did not end as it should."""
+        if self._error is not None:
+            raise self._error
+
+    def _guarded(self) -> None:
+        try:
+            self._run(self._stop)
+        except BaseException as error:  # handed to the caller of stream()
+            self._error = error
+        finally:
+            self._finish()
+
+
+class _Borrowed(Session):
+    """A caller's session, which the run does not close."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.backend, session.contract, session.model)
+
+    def close(self) -> None:
+        """Leave it open."""
