@@ -6,7 +6,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from ..core.contract import FrameContract
 from ..core.engine_file import open_engine
 from ..core.errors import DeblurrtError, MachineError, QualityError, UsageError
 from ..core.machine import probe_machine
-from ..core.outputs import check_output, write_whole
+from ..core.manifest import manifest_path
+from ..core.outputs import check_output, output_error, write_whole
 from ..core.pictures import Pixels
 from ..engines.build_config import BackendName, BuildConfig
 from ..engines.engine_build import engine_from_onnx
@@ -51,6 +52,9 @@ CHECK_SIZE, CPU_FRAMES = (96, 128), 10
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 NO_GPU = "no NVIDIA GPU was found"
 NO_TRTEXEC = "trtexec was not found; it comes with TensorRT (JetPack: /usr/src/tensorrt/bin)"
+NO_RTX_TIMES = "trtexec does not run engines of tensorrt-rtx; time them: deblurrt run CLIP OUT --model ENGINE --json -"
+    "trtexec does not run engines of tensorrt-rtx; deblurrt run --model ENGINE --json - says how long frames take"
+)
 
 Row = dict[str, Any]
 
@@ -60,7 +64,7 @@ Row = dict[str, Any]
 @click.option("--size", type=SIZE, default="720x1280", show_default=True, help="Of the restored picture.")
 @click.option("--only", multiple=True, metavar="NAME", help="A network; all if not given.")
 @click.option("--backend", type=click.Choice(["tensorrt", "tensorrt-rtx"]), help="As for deblurrt build.")
-@click.option("--force", is_flag=True, help="Replace an older report in the folder.")
+@click.option("--force", is_flag=True, help="Replace an older report and engines in the folder.")
 def device_report_command(
     folder: Path, size: tuple[int, int], only: tuple[str, ...], backend: BackendName | None, force: bool
 ) -> int:
@@ -75,9 +79,9 @@ def device_report_command(
         if name not in known:
             raise UsageError(f"no network {name!r} to report on; expected {', '.join(known)}")
     names = only or known
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("report.md", "report.json"):
-        check_output(folder / name, force=force)
+    for name in names:
+        _check_size(name, size)
+    _check_places(folder, names, force=force)
     diagnosis = diagnose(probe_machine())
     facts = facts_of(diagnosis.machine)
     rows: list[Row] = []
@@ -92,6 +96,39 @@ def device_report_command(
         write_whole(folder / "report.md", page.encode())
         terminal().print(f"{name}: {_said(rows[-1])}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    """Refuse a size whose frames are smaller than the network takes.
+
+    Raises:
+        UsageError: With the smallest size.
+    """
+    contract = _contract(name)
+    if min(_frames(name, size)) < contract.min_size:
+        least = contract.min_size * contract.scale
+        raise UsageError(f"--size is {size[0]}x{size[1]}, {name} restores no less than {least}x{least}")
+
+
+def _check_places(folder: Path, names: Sequence[str], *, force: bool) -> None:
+    """Make the folder, and refuse it where something in it would be replaced.
+
+    Raises:
+        OutputError: It cannot be made, or a report or an engine is there and ``force`` is off.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from error
+    engines = [folder / f"{name}.engine" for name in names]
+    for path in (folder / "report.md", folder / "report.json", *engines, *map(manifest_path, engines)):
+        check_output(path, force=force)
+
+
+def _frames(name: str, size: tuple[int, int]) -> tuple[int, int]:
+    """Size of frames that give a result of the wanted size."""
+    scale = _contract(name).scale
+    return size[0] // scale, size[1] // scale
 
 
 def _said(row: Row) -> str:
@@ -110,7 +147,7 @@ class _Report:
         """Everything that can be found out about a network on this machine."""
         row: Row = {"network": name, "missing": {}}
         self._say = lambda what: say(f"{name}: {what}")
-        size = self._frames(name)
+        size = _frames(name, self._size)
         row["size"] = f"{size[0]}x{size[1]}"
         file = self._step(row, "export", lambda: self._export(name, row))
         self._step(row, "check", lambda: self._check(name, row))
@@ -121,21 +158,18 @@ class _Report:
         self._step(row, "measure on the CPU", lambda: self._cpu(name, row))
         return row
 
-    def _frames(self, name: str) -> tuple[int, int]:
-        """Size of frames that give a result of the wanted size."""
-        scale = _contract(name).scale
-        return self._size[0] // scale, self._size[1] // scale
-
     def _step(self, row: Row, step: str, work: Callable[[], Any]) -> Any:
         self._say(step)
         try:
             return work()
         except DeblurrtError as error:
             row["missing"][step] = str(error)
-            return None
+        except Exception as error:  # whatever a package raises: the report of hours goes on and says what it was
+            row["missing"][step] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None
 
     def _export(self, name: str, row: Row) -> OnnxFile:
-        size = self._frames(name)
+        size = _frames(name, self._size)
         started = time.perf_counter()
         file = exported_file(_source(name), ExportConfig(size=size, precision="fp16"), self._say)
         row["export_s"], row["macs"] = time.perf_counter() - started, file.summary.get("macs")
@@ -166,8 +200,10 @@ class _Report:
     def _gpu(self, engine: Path, row: Row) -> None:
         if not self._has_gpu:
             raise MachineError(NO_GPU)
+        if self._backend == "tensorrt-rtx":
+            raise MachineError(NO_RTX_TIMES)
         trtexec = find_trtexec()
-        if trtexec is None or self._backend == "tensorrt-rtx":
+        if trtexec is None:
             raise MachineError(NO_TRTEXEC)
         contract = open_engine(engine).manifest.contract
         tall, wide = (int(side) for side in row["size"].split("x"))
