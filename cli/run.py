@@ -1,13 +1,10 @@
-"""``deblurrt run``: a video or pictures in, a sharper video or pictures out."""
+"""``deblurrt run``: a video, pictures or a camera in, a sharper video or pictures out."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -20,21 +17,27 @@ from ..runtime.pipeline import Counts
 from ..runtime.session import Session, SessionConfig
 from ..runtime.shipped_models import SHIPPED
 from ..runtime.sources import SourceInfo
+from .live_options import LIVE_OPTIONS, live_choice, live_options
+from .live_run import live_job_config, run_cameras
+from .live_view import view_thread
 from .opening import ModelChoice, is_network, open_model
 from .options import backend_options, json_option, model_options, session_config, tile_options
-from .output import check_json_place, terminal, write_json
+from .output import check_apart, check_json_place, terminal, write_json
+from .signals import stop_on_signals
 
 EXAMPLES = """\b
 Examples:
   deblurrt run drive.mp4 sharper.mp4
   deblurrt run drive.mp4 sharper.mkv --model fast --side-by-side --json summary.json
   deblurrt run frames/ restored/            (folders of pictures)
-  deblurrt run blurred.png sharper.png"""
+  deblurrt run blurred.png sharper.png
+  deblurrt run rtsp://camera.lan/live sharper.mkv --deadline-ms 50 --ledger frames.jsonl
+  deblurrt run 0 --view 8080                (the first camera, watched in a browser)"""
 
 
 @click.command("run", epilog=EXAMPLES)
 @click.argument("source")
-@click.argument("sinks", nargs=-1, required=True, metavar="SINK…")
+@click.argument("sinks", nargs=-1, metavar="[SINK]…")
 @click.option(
     "--model",
     default="default",
@@ -44,6 +47,7 @@ Examples:
 @model_options
 @backend_options
 @tile_options
+@live_options
 @click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @json_option
@@ -58,20 +62,32 @@ def run_command(
     json_place: str | None,
     **options: Any,
 ) -> int:
-    """Deblur SOURCE (a video, a picture or a folder of pictures) into each SINK.
+    """Deblur SOURCE (a video, a picture, a folder of pictures, a camera or a stream) into each SINK.
 
     Sound, subtitles, timestamps and colours of a video are kept. Output appears under its name
     when it is whole; Ctrl-C ends early with a playable file.
+
+    Cameras and streams are given by URI: rtsp://, http://, v4l2://, csi://, synthetic://, or a
+    camera's number. Their newest frame comes first, and every frame goes out by its deadline.
     """
-    if source in sinks:
-        raise UsageError(f"{source} is both the source and an output; give the output another name")
+    choice = live_choice(source, **{name: options.pop(name) for name in LIVE_OPTIONS})
+    for name in choice.sources:
+        if name in sinks:
+            raise UsageError(f"{name} is both the source and an output; give the output another name")
     check_json_place(json_place)
+    check_apart({"--ledger": choice.ledger, "--json": json_place}, {"the source": source})
     config = session_config(model, **options)
-    with _stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
+    if choice.is_live:
+        job = live_job_config(choice, side_by_side, force)
+        return run_cameras(choice, sinks, ModelChoice(model, checkpoint, tlsc), config, job, json_place)
+    with stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
         session: SessionConfig | Session = config
         if is_network(model) or checkpoint or tlsc:
             session = stack.enter_context(open_model(ModelChoice(model, checkpoint, tlsc), config).session)
-        summary = run(source, sinks, RunConfig(session, side_by_side, force), on_progress, stop)
+        view = stack.enter_context(view_thread(choice))
+        on_result = None if view is None else view.outbox.put
+        job_config = RunConfig(session, side_by_side, force, choice.has_gate, choice.ledger, on_result)
+        summary = run(source, sinks, job_config, on_progress, stop)
     write_json(json_place, summary.to_dict())
     _print_summary(summary)
     if caught:
@@ -79,25 +95,6 @@ def run_command(
     if summary.incomplete:
         raise IncompleteError(f"{summary.incomplete}; what was readable is in {', '.join(sinks)}")
     return 0
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """End the run in order at the first SIGINT or SIGTERM, at once at the second."""
-    stop, caught = threading.Event(), list[int]()
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-        stop.set()
-
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop, caught
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -1,0 +1,124 @@
+"""Options of ``deblurrt run`` for cameras, streams and files played like them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import UsageError
+from ..runtime.source_uris import is_live_uri
+
+Command = Callable[..., Any]
+
+#: names under which the command gets these options
+LIVE_OPTIONS = ("further_sources", "deadline_ms", "has_gate", "ladder", "ledger", "view_port", "view_host")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChoice:
+    """What the user asked for beside model and backend.
+
+    Attributes:
+        sources: The first source and each ``--source``.
+        deadline_ms: From capture to going out; None for one frame period.
+        has_gate: Whether sharp frames are left alone.
+        ladder: Smaller models, in the order they are used.
+        ledger: File that gets a line for every frame.
+        view_port: Port of the browser view; None for no view.
+        view_host: Address the view listens at.
+    """
+
+    sources: tuple[str, ...]
+    deadline_ms: float | None = None
+    has_gate: bool = False
+    ladder: tuple[str, ...] = ()
+    ledger: Path | None = None
+    view_port: int | None = None
+    view_host: str = "127.0.0.1"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come by themselves: from a camera, or from a file that has a deadline.
+
+        Raises:
+            UsageError: Options that only make sense live go with a file without a deadline.
+        """
+        if self.deadline_ms is not None or any(is_live_uri(source) for source in self.sources):
+            return True
+        for option, given in (("--source", self.sources[1:]), ("--ladder", self.ladder)):
+            if given:
+                raise UsageError(f"{option} goes with cameras and streams, or files with --deadline-ms")
+        return False
+
+
+def live_options(command: Command) -> Command:
+    """Add ``--source``, ``--deadline-ms``, ``--gate``, ``--ladder``, ``--ledger`` and the view's options."""
+    choices = (
+        click.option(
+            "--view-host",
+            default="127.0.0.1",
+            show_default=True,
+            metavar="H",
+            help="Address the view listens at; one that others can reach needs the token in the printed URL.",
+        ),
+        click.option(
+            "--view",
+            "view_port",
+            type=click.IntRange(0, 65535),
+            metavar="PORT",
+            help="Show frames, latency and health in a browser; 0 takes a free port.",
+        ),
+        click.option(
+            "--ledger",
+            type=click.Path(path_type=Path),
+            metavar="F",
+            help="Write what became of every frame: JSON Lines.",
+        ),
+        click.option(
+            "--ladder",
+            metavar="MODEL,…",
+            help="Smaller models, used while the one before is too slow; live only.",
+        ),
+        click.option(
+            "--gate",
+            "has_gate",
+            is_flag=True,
+            help="Leave sharp frames as they are.",
+        ),
+        click.option(
+            "--deadline-ms",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="MS",
+            help="Live: frames go out within MS of their capture, untouched where the network is late; one frame "
+            "period if not given. A file with a deadline is played at its own speed, like a camera.",
+        ),
+        click.option(
+            "--source",
+            "further_sources",
+            multiple=True,
+            metavar="URI",
+            help="Another camera; with a recording of its own, out-camera2.mkv.",
+        ),
+    )
+    for option in choices:
+        command = option(command)
+    return command
+
+
+def live_choice(
+    source: str,
+    further_sources: tuple[str, ...],
+    deadline_ms: float | None,
+    has_gate: bool,
+    ladder: str | None,
+    ledger: Path | None,
+    view_port: int | None,
+    view_host: str,
+) -> LiveChoice:
+    """Gather the options of ``live_options``."""
+    rungs = tuple(filter(None, (ladder or "").split(",")))
+    return LiveChoice((source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host)

@@ -1,0 +1,111 @@
+"""``deblurrt run`` on cameras and streams, and on files played like them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import IncompleteError, SourceError, UsageError
+from ..runtime.live_job import LiveJobConfig, run_live
+from ..runtime.live_runner import LiveConfig
+from ..runtime.live_source import LiveSource
+from ..runtime.outbox import ResultSink
+from ..runtime.paced_source import PacedSource
+from ..runtime.redaction import redacted
+from ..runtime.session import Session, SessionConfig
+from ..runtime.source_uris import is_live_uri, open_live_source
+from ..runtime.sources import open_source
+from .live_options import LiveChoice
+from .live_status import live_status
+from .live_view import open_view
+from .opening import ModelChoice, open_model
+from .output import terminal, write_json
+from .signals import stop_on_signals
+
+#: the view's status changes once a second; looks come ten times as often
+VIEW_LOOKS = 10
+
+
+def run_cameras(
+    choice: LiveChoice,
+    sinks: Sequence[str],
+    model: ModelChoice,
+    config: SessionConfig,
+    job: LiveJobConfig,
+    json_place: str | None,
+) -> int:
+    """Run until the sources end or a signal comes; returns the exit code.
+
+    Raises:
+        UsageError: There is no sink.
+        SourceError: No frame came.
+        IncompleteError: A source or a sink failed; outputs are kept.
+    """
+    if not sinks and choice.view_port is None and choice.ledger is None:
+        raise UsageError("no output is named; give one, or --view PORT to watch")
+
+    def open_sessions() -> list[Session]:
+        smaller = [ModelChoice(name) for name in choice.ladder]
+        return [open_model(rung, config).session for rung in (model, *smaller)]
+
+    with ExitStack() as stack:
+        sources = [_open(uri) for uri in choice.sources]
+        for source in sources:
+            stack.callback(source.close)
+        view = open_view(choice)
+        all_sinks: list[str | ResultSink] = [*sinks, *([view] if view is not None else [])]
+        stop, caught = stack.enter_context(stop_on_signals())
+        on_status = stack.enter_context(live_status())
+        looks = 0
+
+        def show(summary: dict[str, Any]) -> None:
+            nonlocal looks
+            on_status(summary)
+            looks += 1
+            if view is not None and looks % VIEW_LOOKS == 0:
+                view.status(summary)
+
+        # a collection of everything loaded so far takes a tenth of a second, in which frames are late
+        gc.freeze()
+        stack.callback(gc.unfreeze)
+        summary = run_live(sources, open_sessions, all_sinks, job, show, stop)
+    write_json(json_place, summary)
+    _print_summary(summary)
+    if caught and not any(source.is_live for source in sources):
+        return 128 + caught[0]
+    if summary["incomplete"] and not summary["captured"]:
+        raise SourceError(summary["incomplete"])
+    if summary["incomplete"]:
+        raise IncompleteError(summary["incomplete"])
+    return 0
+
+
+def live_job_config(choice: LiveChoice, side_by_side: bool, force: bool) -> LiveJobConfig:
+    """Gather what a live run needs."""
+    copy_from = None if is_live_uri(choice.sources[0]) else Path(choice.sources[0])
+    is_video = copy_from is not None and copy_from.is_file()
+    live = LiveConfig(choice.deadline_ms, has_gate=choice.has_gate)
+    return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None)
+
+
+def _open(uri: str) -> LiveSource:
+    return open_live_source(uri) if is_live_uri(uri) else PacedSource(open_source(uri))
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    console = terminal()
+    latency, states = summary["latency_ms"], summary["states"]
+    others = ", ".join(f"{state} {count}" for state, count in states.items() if state != "deblurred") or "none"
+    lines = [
+        f"{states.get('deblurred', 0)} of {summary['captured']} frames deblurred ({summary['deblur_coverage']:.1%}) in "
+        f"{summary['elapsed_s']:.1f} s with {summary['model']} on {summary['backend']}; others: {others}",
+        f"from capture to going out p50 {latency['p50']} ms, p99 {latency['p99']} ms, "
+        f"{summary['deadline_miss_rate']:.2%} late",
+    ]
+    for name, counts in summary["sinks"].items():
+        lines.append(f"{name}: {counts['emitted']} frames, {counts['skipped']} skipped")
+    for line in lines:
+        console.print(redacted(line), highlight=False, soft_wrap=True, markup=False)

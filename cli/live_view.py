@@ -1,0 +1,82 @@
+"""The browser view as one of a run's sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..runtime.outbox import SinkThread
+from ..runtime.terminal import Result, Terminal
+from ..runtime.view_sink import ViewConfig, ViewSink, ViewUpdate
+from .live_options import LiveChoice
+from .output import terminal
+
+
+class ViewAdapter:
+    """Shows results in a browser; what it is too slow for is skipped."""
+
+    name = "view"
+    queue_frames = 1
+    keeps_newest = True
+
+    def __init__(self, config: ViewConfig) -> None:
+        self._view = ViewSink(config)
+        self.url = self._view.url
+
+    def write(self, result: Result) -> None:
+        frame = result.frame
+        deadline_ns = result.deadline_ns
+        self._view.write(
+            ViewUpdate(
+                stream=frame.stream,
+                seq=frame.seq,
+                untouched=frame.pixels,
+                restored=result.restored if result.state is Terminal.DEBLURRED else None,
+                state=result.state.value,
+                reason=result.reason,
+                latency_ms=result.total_ms,
+                deadline_ms=None if deadline_ns is None else (deadline_ns - frame.t_capture_ns) / 1e6,
+                t_capture_ns=frame.t_capture_ns,
+            )
+        )
+
+    def status(self, summary: Mapping[str, Any]) -> None:
+        """Show the account of a run."""
+        known = {key: summary[key] for key in ("model", "backend", "sinks") if key in summary}
+        self._view.status({**known, "sources": summary.get("streams", [])})
+
+    def close(self) -> None:
+        self._view.close()
+
+    def give_up(self) -> None:
+        self._view.close()
+
+
+def open_view(choice: LiveChoice) -> ViewAdapter | None:
+    """Start the view that was asked for and say where it is.
+
+    Raises:
+        MissingExtraError: Its packages are not installed.
+        UsageError: The port is taken.
+    """
+    if choice.view_port is None:
+        return None
+    view = ViewAdapter(ViewConfig(choice.view_port, choice.view_host))
+    terminal().print(f"view: {view.url}", highlight=False, soft_wrap=True)
+    return view
+
+
+@contextmanager
+def view_thread(choice: LiveChoice) -> Iterator[SinkThread | None]:
+    """The view of a run over a file, fed by a thread of its own."""
+    view = open_view(choice)
+    if view is None:
+        yield None
+        return
+    thread = SinkThread(view, lambda _sink, _result, _emit_ms: None)
+    try:
+        yield thread
+    finally:
+        thread.finish()
+        thread.join()
