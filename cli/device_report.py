@@ -53,8 +53,6 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 NO_GPU = "no NVIDIA GPU was found"
 NO_TRTEXEC = "trtexec was not found; it comes with TensorRT (JetPack: /usr/src/tensorrt/bin)"
 NO_RTX_TIMES = "trtexec does not run engines of tensorrt-rtx; time them: deblurrt run CLIP OUT --model ENGINE --json -"
-    "trtexec does not run engines of tensorrt-rtx; deblurrt run --model ENGINE --json - says how long frames take"
-)
 
 Row = dict[str, Any]
 
