@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "plugins": ("plugins", "plugins_command"),
 }
 INTERRUPTED = 130
+TERMINATED = 143
 
 EXIT_CODES = """\b
 Exit codes:
@@ -76,10 +78,20 @@ def exit_codes() -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Leave through every ``finally`` on SIGTERM too, so that nothing half made stays behind."""
+    previous = signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def main() -> None:
     """Run the command."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.addLevelName(logging.WARNING, "warning")
-    with exit_codes():
+    with exit_codes(), _ended_by_sigterm():
         result = command.main(standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from ..core.artifacts import OnnxFile, read_header
 from ..core.contract import FrameContract
-from ..core.errors import BackendError, MachineError, ModelFileError, StoppedError, UsageError
+from ..core.errors import (
+    BackendError,
+    DeblurrtError,
+    MachineError,
+    MissingExtraError,
+    ModelFileError,
+    StoppedError,
+    UsageError,
+)
 from ..core.module_paths import module_of
-from ..core.outputs import check_output, part_of
+from ..core.outputs import check_output, output_error, part_of
 from ..core.tensors import TensorSpec
 from .build_config import MODULES, BuildConfig, Shapes, Size
 from .build_log import BuildLog, read_log
-from .build_worker import Request
+from .build_worker import LAYERS, Request
+from .engine_inspector import types_of_nodes
 from .plugin_choice import file_for_plugins
+
+logger = logging.getLogger(__name__)
 
 #: lines of stderr that are kept for the message of a process that died
 KEPT_LINES = 5
+#: stage at which a build failed -> kind of the error and its text
+REFUSALS: dict[str, tuple[type[DeblurrtError], str]] = {
+    "targets": (UsageError, "{reason}"),
+    "missing": (MissingExtraError, "{reason}"),
+    "library": (MachineError, "the builder's library does not load ({reason}); deblurrt doctor says what is missing"),
+    "plugins": (MachineError, "{name} is built with plugins, and {reason}"),
+}
 
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -42,12 +61,14 @@ class BuiltPlan:
         seconds: How long the builder worked.
         version: Of TensorRT.
         log: Layers and memory.
+        inspected: Node -> what it computes in, where the builder's library could inspect the plan.
     """
 
     path: Path
     seconds: float
     version: str
     log: BuildLog
+    inspected: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_plan(
@@ -87,12 +108,15 @@ def build_plan(
             last = _run(request, on_event, log, deadline)
             with log.open(errors="replace") as lines:
                 found = read_log(lines)
+            inspected = log.with_suffix(LAYERS).read_text(errors="replace") if last.get("inspected") else ""
             if last.get("event") != "built":
-                raise _refusal(onnx_file, last, found)
+                raise _refusal(onnx_file, last, found, path)
+            if last.get("remark"):
+                logger.warning("%s", last["remark"])
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    return BuiltPlan(path, last["seconds"], last["version"], found)
+    return BuiltPlan(path, last["seconds"], last["version"], found, types_of_nodes(inspected))
 
 
 def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) -> Request:
@@ -107,6 +131,7 @@ def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) ->
         optimization_level=config.optimization_level,
         timing_cache=str(config.timing_cache or ""),
         plugins=[str(library) for library in config.plugins],
+        inspect=config.backend == "tensorrt",
     )
 
 
@@ -145,8 +170,9 @@ def sizes_of(onnx_file: OnnxFile, shapes: Shapes | None) -> tuple[Size, Size, Si
 
 
 def _fixed_size(spec: TensorSpec, contract: FrameContract) -> Size | None:
-    sides = spec.shape[-3:-1] if contract.io == "uint8" else spec.shape[-2:]
-    tall, wide = sides
+    tall, wide = spec.shape[-3:-1] if contract.io == "uint8" else spec.shape[-2:]
+    if isinstance(tall, int) != isinstance(wide, int):
+        raise ModelFileError(f"one side of the frames is free and one is fixed ({spec.describe()}); export it again")
     return (tall, wide) if isinstance(tall, int) and isinstance(wide, int) else None
 
 
@@ -225,26 +251,34 @@ def _tail(path: Path) -> list[str]:
         return [line.strip() for line in deque(file, KEPT_LINES) if line.strip()]
 
 
-def _refusal(onnx_file: OnnxFile, last: dict[str, Any], found: BuildLog) -> MachineError | ModelFileError | UsageError:
+def _refusal(onnx_file: OnnxFile, last: dict[str, Any], found: BuildLog, path: Path) -> DeblurrtError:
     name = onnx_file.path.name
     if last["event"] == "died":
-        said = last["said"][-1] if last["said"] else f"exit code {last['code']}"
-        if "MissingExtraError" in said:
-            return MachineError(said.partition("MissingExtraError: ")[2])
-        node, operator = found.last_node or ("", "")
-        where = f"after node {node!r} ({operator})" if node else "before the first node"
-        return BackendError(f"the builder's process died {where} of {name} ({said}); report the file to its maker")
+        return _death(name, last, found)
     reason = " ".join(str(last.get("reason", "")).split())
-    if last.get("stage") == "targets":
-        return UsageError(reason)
-    if last.get("stage") == "plugins":
-        return MachineError(f"{name} is built with plugins, and {reason}")
-    if last.get("stage") == "parse":
-        where = f" at node {last['node']!r} ({last['operator']})" if last.get("node") else ""
-        module = _module(onnx_file, last.get("node", ""))
-        where += f" of module {module}" if module else ""
-        return ModelFileError(f"{name} cannot be parsed{where}: {reason}")
-    return BackendError(f"{name} cannot be built: {reason}")
+    stage = last.get("stage")
+    if stage == "disk":
+        return output_error(path, OSError(last["errno"], reason))
+    if stage == "parse":
+        return _misparsed(onnx_file, last, reason)
+    kind, text = REFUSALS.get(str(stage), (BackendError, "{name} cannot be built: {reason}"))
+    return kind(text.format(name=name, reason=reason))
+
+
+def _death(name: str, last: dict[str, Any], found: BuildLog) -> BackendError:
+    said = last["said"][-1] if last["said"] else f"exit code {last['code']}"
+    node, operator = found.last_node or ("", "")
+    where = f"after node {node!r} ({operator})" if node else "before the first node"
+    return BackendError(f"the builder's process died {where} of {name} ({said}); report the file to its maker")
+
+
+def _misparsed(onnx_file: OnnxFile, last: dict[str, Any], reason: str) -> ModelFileError:
+    where = f" at node {last['node']!r} ({last['operator']})" if last.get("node") else ""
+    module = _module(onnx_file, last.get("node", ""))
+    where += f" of module {module}" if module else ""
+    return ModelFileError(
+        f"{onnx_file.path.name} cannot be parsed{where}: {reason}; export the network with operators the builder knows"
+    )
 
 
 def _module(onnx_file: OnnxFile, name: str) -> str:

@@ -17,11 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ..core.errors import MissingExtraError
 from ..core.optional import require
+from ..core.outputs import part_of
 from ..plugins.ops import PLUGINS
 from ..plugins.plugin_op import DOMAIN, PLUGIN_VERSION
 
 MEBIBYTE = 1 << 20
+#: what the engine inspector said lies beside the log, with this suffix
+LAYERS = ".layers"
 #: of Linux's prctl
 PR_SET_PDEATHSIG = 1
 
@@ -41,6 +45,7 @@ class Request:
         optimization_level: None: the builder's own.
         timing_cache: Empty: none.
         plugins: Libraries with our operators.
+        inspect: Whether the plan is loaded once more, to say what its layers compute in.
     """
 
     module: str
@@ -53,6 +58,7 @@ class Request:
     optimization_level: int | None
     timing_cache: str
     plugins: list[str]
+    inspect: bool
 
 
 class RefusedError(Exception):
@@ -105,8 +111,8 @@ class Worker:
             seconds = time.perf_counter() - started
             with Path(request.plan).open("wb") as file:
                 file.write(plan)
-            self._keep_timings(config)
-        self.tell(event="built", seconds=seconds, version=trt.__version__)
+            told = {"remark": self._keep_timings(config), "inspected": self._inspect(logger, plan)}
+        self.tell(event="built", seconds=seconds, version=trt.__version__, **told)
 
     def tell(self, **event: Any) -> None:
         """Send an event."""
@@ -167,11 +173,29 @@ class Worker:
                 stage="build", reason=f"the timings in {path.name} are of another GPU or TensorRT; name another file"
             )
 
-    def _keep_timings(self, config: Any) -> None:
+    def _keep_timings(self, config: Any) -> str:
+        """Write the measurements; a plan that is ready is not given up for them, what went wrong is said."""
         if self._request.timing_cache:
-            part = Path(f"{self._request.timing_cache}.part")
-            part.write_bytes(bytes(config.get_timing_cache().serialize()))
-            part.replace(self._request.timing_cache)
+            place = Path(self._request.timing_cache)
+            try:
+                part_of(place).write_bytes(bytes(config.get_timing_cache().serialize()))
+                part_of(place).replace(place)
+            except OSError as refusal:
+                part_of(place).unlink(missing_ok=True)
+                return f"the timings are not kept: {place} cannot be written ({refusal.strerror})"
+        return ""
+
+    def _inspect(self, logger: Any, plan: Any) -> bool:
+        """Write what the engine inspector says of the layers; it needs the GPU, which RTX builds without."""
+        if not self._request.inspect:
+            return False
+        trt = self._trt
+        engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+        if engine is None:
+            return False
+        text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+        Path(self._request.log).with_suffix(LAYERS).write_text(text)
+        return True
 
     def _parser_error(self, parser: Any) -> dict[str, Any]:
         if not parser.num_errors:
@@ -245,13 +269,21 @@ def main() -> int:
     # the builder's libraries write to stdout themselves; events must not mix with that
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    worker = Worker(Request(**json.load(sys.stdin)), events)
     try:
-        worker.run()
+        Worker(Request(**json.load(sys.stdin)), events).run()
     except RefusedError as refusal:
-        worker.tell(event="failed", **refusal.event)
-        return 1
-    return 0
+        failure = refusal.event
+    except MissingExtraError as missing:
+        failure = {"stage": "missing", "reason": str(missing)}
+    except (ImportError, OSError) as trouble:
+        # what the system refuses has a number, what the loader of libraries refuses has none
+        number = trouble.errno if isinstance(trouble, OSError) else None
+        failure = {"stage": "library" if number is None else "disk", "reason": str(trouble), "errno": number}
+    else:
+        return 0
+    events.write(json.dumps({"event": "failed", **failure}) + "\n")
+    events.flush()
+    return 1
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ..core.tensorrt_packages import library_version
 from ..plugins.onnx_ops import inline_bodies, uses_plugins
 from .build_config import BackendName, BuildConfig
 from .build_process import BuiltPlan, OnEvent, build_plan, profile_of, sizes_of
-from .engine_cache import PLAN, EngineCache, file_sha256, place_beside
+from .engine_cache import MOST_CACHED_BYTES, PLAN, EngineCache, file_sha256, place_beside
 from .graph_sizes import sizes_at
 from .memory_estimate import MemoryEstimate, estimate_memory
 from .plugin_choice import graph_for_plugins, with_plugins
@@ -108,17 +108,18 @@ class _Build:
                     reason = self._cache.why_missed(self._wanted)
                     self._say(f"not in the cache: {reason}")
                     built, found = self._built()
+        # the same engine may have been built from a file of another name
+        found = replace(found, manifest=replace(found.manifest, model=self._wanted.model))
         place_beside(found, path)
         return EngineResult(EngineFile(path, found.manifest), built is None, reason, built)
 
     def _built(self) -> tuple[PrecisionLabel, Any]:
         model = self._model()
-        size = self._wanted.shapes[1]
-        estimate = estimate_memory(model, self._wanted.shapes[2])
-        self._check_memory(estimate)
+        estimate = self._estimated(model)
         with self._cache.building() as folder:
             built = self._build(folder / PLAN)
-            found = label(built.log.layers, convolutions(model, sizes_at(model, size).shapes))
+            shapes = sizes_at(model, self._wanted.shapes[1]).shapes if estimate else {}
+            found = label(built.log.layers, convolutions(model, shapes), built.inspected)
             if not self._config.allow_mixed:
                 found.check()
             manifest = replace(
@@ -126,12 +127,14 @@ class _Build:
                 precision=dict(found.shares),
                 activation_bytes=built.log.activation_bytes,
                 weight_bytes=built.log.weight_bytes,
-                estimated_bytes=estimate.activation_bytes,
+                estimated_bytes=estimate.activation_bytes if estimate else None,
                 build_seconds=built.seconds,
                 plan_sha256=file_sha256(built.path),
                 plan_bytes=built.path.stat().st_size,
             )
-            return found, self._cache.add(folder, manifest)
+            added = self._cache.add(folder, manifest)
+        self._cache.prune(MOST_CACHED_BYTES, keep=added)
+        return found, added
 
     def _model(self) -> Any:
         """The graph as the builder sees it: with bodies in place, but for operators a plugin takes."""
@@ -143,6 +146,16 @@ class _Build:
         if "LocalAvgPool" in ours and self._wanted.shapes[0] != self._wanted.shapes[2]:
             self._say(FREE_POOLS)
         return inline_bodies(model) if ours else model
+
+    def _estimated(self, model: Any) -> MemoryEstimate | None:
+        """The memory, checked against what is there; None for a graph only the builder can read."""
+        try:
+            estimate = estimate_memory(model, self._wanted.shapes[2])
+        except ModelFileError as error:
+            self._say(f"memory is not estimated: {error}")
+            return None
+        self._check_memory(estimate)
+        return estimate
 
     def _check_memory(self, estimate: MemoryEstimate) -> None:
         tall, wide = self._wanted.shapes[2]
@@ -224,8 +237,8 @@ def identify(onnx_file: OnnxFile, config: BuildConfig, model: str, gpus: GpuFact
 
 def _options(config: BuildConfig) -> dict[str, Any]:
     """Choices that are no field of their own and change the engine."""
-    names = ("workspace_mib", "optimization_level", "time_limit_s")
-    return {name: value for name, value in asdict(config).items() if name in names and value is not None}
+    names = ("workspace_mib", "optimization_level", "time_limit_s", "allow_mixed")
+    return {name: value for name, value in asdict(config).items() if name in names and value not in (None, False)}
 
 
 def builder_version(backend: BackendName) -> str:

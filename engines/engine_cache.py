@@ -23,6 +23,8 @@ PLAN = "model.engine"
 #: an entry in the making; never looked into
 BUILDING = ".building-"
 LOCKS = ".locks"
+#: what is kept when a build ends
+MOST_CACHED_BYTES = 20 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +157,12 @@ class EngineCache:
                 continue
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
-    def prune(self, most_bytes: int) -> list[CachedEngine]:
+    def prune(self, most_bytes: int, keep: CachedEngine | None = None) -> list[CachedEngine]:
         """Drop the engines used longest ago until the rest fits, and what dead processes or other versions left.
+
+        Args:
+            most_bytes: What may be left.
+            keep: An engine that stays, however large.
 
         Returns:
             The engines that were dropped.
@@ -167,7 +173,7 @@ class EngineCache:
         for folder in set(self._folder.glob("[!.]*")) - readable:
             shutil.rmtree(folder, ignore_errors=True)
         totals = accumulate(entry.size_bytes for entry in entries)
-        dropped = [entry for entry, total in zip(entries, totals, strict=True) if total > most_bytes]
+        dropped = [entry for entry, total in zip(entries, totals, strict=True) if total > most_bytes and entry != keep]
         for entry in dropped:
             shutil.rmtree(entry.folder, ignore_errors=True)
         return dropped

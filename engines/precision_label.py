@@ -59,11 +59,17 @@ class PrecisionLabel:
         return ", ".join(f"{100 * share:.1f} % {dtype}" for dtype, share in self.shares.items())
 
     def check(self) -> None:
-        """Refuse an engine that computes in more bits than its file says.
+        """Refuse an engine that computes in more bits than its file says, or of which that is not known.
 
         Raises:
             QualityError: Names the first layers.
         """
+        unknown = self.shares.get(UNKNOWN, 0.0)
+        if unknown > 0:
+            raise QualityError(
+                f"what {unknown:.1%} of the convolutions' work computes in cannot be read from what the builder told; "
+                "--allow-mixed accepts it"
+            )
         if not self.dearer:
             return
         some = ", ".join(f"{name} ({got} for {wanted})" for name, wanted, got in self.dearer[:3])
@@ -94,7 +100,9 @@ def convolutions(model: Any, shapes: Mapping[str, Sequence[int]]) -> list[Convol
     return found
 
 
-def label(layers: Iterable[EngineLayer], wanted: Sequence[Convolution]) -> PrecisionLabel:
+def label(
+    layers: Iterable[EngineLayer], wanted: Sequence[Convolution], inspected: Mapping[str, str] | None = None
+) -> PrecisionLabel:
     """Find for each convolution of a file the layer that computes it.
 
     By name where the compiler kept it; kernels that were fused are told apart by their weights, in order.
@@ -102,8 +110,9 @@ def label(layers: Iterable[EngineLayer], wanted: Sequence[Convolution]) -> Preci
     Args:
         layers: Of the build log.
         wanted: Of the file.
+        inspected: Node -> type, as the engine inspector says.
     """
-    named: dict[str, str] = {}
+    named: dict[str, str] = dict(inspected or {})
     fused: dict[tuple[int, ...], deque[str]] = defaultdict(deque)
     for layer in layers:
         dtype = OF_LOG.get(layer.inputs[0].dtype, UNKNOWN) if layer.inputs else UNKNOWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import json
 import os
 import shutil
@@ -155,8 +156,38 @@ class Builder:
         if mode() == "refuses":
             self._logger.log(Severity.ERROR, "no memory for [Conv]\nat all")
             return None
+        if mode() == "full":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        if mode() == "broken":
+            raise OSError("libnvinfer.so.10: cannot open shared object file")
         self._logger.log(Severity.VERBOSE, "Total Activation Memory: 77 bytes")
         return b"plan"
+
+
+class LayerInformationFormat(enum.Enum):
+    JSON = 1
+
+
+class Inspector:
+    def get_engine_information(self, form: LayerInformationFormat) -> str:
+        record("inspect", form.name)
+        layer = {"Metadata": "[ONNX Layer: body.2/conv]", "Weights": {"Type": "Half"}}
+        return json.dumps({"Layers": [layer]})
+
+
+class Engine:
+    def create_engine_inspector(self) -> Inspector:
+        return Inspector()
+
+
+class Runtime:
+    """Loads plans, but for FAKE_TRT_MODE ``unloadable``."""
+
+    def __init__(self, _logger: ILogger) -> None:
+        pass
+
+    def deserialize_cuda_engine(self, _plan: bytes) -> Engine | None:
+        return None if mode() == "unloadable" else Engine()
 
 
 class ParserError:

@@ -76,8 +76,31 @@ def test_every_choice_reaches_the_builder(fake: Calls, any_size: OnnxFile, tmp_p
         ["set_timing_cache", False],
         ["set_shape", "frames", [1, 64, 64, 3], [1, 720, 1280, 3], [1, 1088, 1920, 3]],
         ["add_optimization_profile"],
+        ["inspect", "JSON"],
     ]
     assert timings.read_bytes() == b"timings"
+
+
+def test_plan_of_tensorrt_is_inspected_and_of_rtx_is_not(fake: Calls, any_size: OnnxFile, tmp_path: Path) -> None:
+    inspected = build_plan(any_size, BuildConfig("tensorrt", SHAPES), tmp_path / "a.engine").inspected
+    assert inspected == {"body.2/conv": "fp16"}
+    assert build_plan(any_size, BuildConfig("tensorrt-rtx", SHAPES), tmp_path / "b.engine").inspected == {}
+
+
+def test_plan_that_does_not_load_is_kept_without_a_label(
+    fake: Calls, any_size: OnnxFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_TRT_MODE", "unloadable")
+    built = build_plan(any_size, BuildConfig("tensorrt", SHAPES), tmp_path / "a.engine")
+    assert (built.inspected, built.path.read_bytes()) == ({}, b"plan")
+
+
+def test_timings_that_cannot_be_kept_cost_no_plan(
+    fake: Calls, any_size: OnnxFile, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = BuildConfig("tensorrt", SHAPES, timing_cache=tmp_path / "none" / "timings")
+    assert build_plan(any_size, config, tmp_path / "a.engine").path.read_bytes() == b"plan"
+    assert "the timings are not kept" in caplog.text
 
 
 def test_targets_reach_the_builder(fake: Calls, any_size: OnnxFile, tmp_path: Path) -> None:
@@ -107,6 +130,8 @@ def test_module_of_the_node_that_is_not_parsed_is_named(
         ("misparses", ModelFileError, r"model.onnx cannot be parsed at node 'body.3/strange' \(Strange\): no importer"),
         ("refuses", BackendError, r"model.onnx cannot be built: no memory for \[Conv\] at all$"),
         ("dies", BackendError, r"died after node 'body.2/conv' \(Conv\) of model.onnx"),
+        ("full", OutputError, r"disk full while writing .*m\.engine"),
+        ("broken", MachineError, r"the builder's library does not load \(libnvinfer\.so\.10: .*deblurrt doctor"),
     ],
 )
 def test_failure_is_one_line_and_leaves_nothing(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from deblurrt.core.errors import BackendError, MachineError, ModelFileError, Qua
 from deblurrt.core.gpus import Gpu, GpuFacts
 from deblurrt.core.manifest import read_manifest
 from deblurrt.engines import engine_build
-from deblurrt.engines.build_config import MODULES, BuildConfig
+from deblurrt.engines.build_config import MODULES, BuildConfig, Shapes
 from deblurrt.engines.build_process import BuiltPlan, build_plan
-from deblurrt.engines.engine_build import engine_from_onnx
+from deblurrt.engines.engine_build import engine_from_onnx, identify
 from deblurrt.engines.precision_label import PrecisionLabel
 
 ORIN = GpuFacts((Gpu("Orin", "8.7", 30000, 20000),), "540.4.0", "12.6")
@@ -136,6 +137,42 @@ def test_layers_in_more_bits_are_refused_unless_accepted(
     assert not (tmp_path / "a.engine").exists()
     accepted = BuildConfig(backend="tensorrt", allow_mixed=True)
     assert engine_from_onnx(file, accepted, tmp_path / "a.engine").engine.manifest.precision["fp32"] == 0.5
+    with pytest.raises(QualityError, match=r"conv \(fp32 for fp16\)"):
+        engine_from_onnx(file, CONFIG, tmp_path / "b.engine")
+
+
+def test_engine_of_the_cache_is_called_what_was_asked_for(gpu: object, file: OnnxFile, tmp_path: Path) -> None:
+    engine_from_onnx(file, CONFIG, tmp_path / "a.engine", model="first.onnx")
+    assert engine_from_onnx(file, CONFIG, tmp_path / "b.engine", model="second.onnx").is_cached
+    assert read_manifest(tmp_path / "b.engine").model == "second.onnx"
+    assert read_manifest(tmp_path / "a.engine").model == "first.onnx"
+
+
+#: choices that do not change the engine, and one that stands in the key under another name
+NOT_IN_THE_KEY = {"memory_mib", "timing_cache"}
+OTHER_CHOICES: dict[str, Any] = {
+    "backend": "tensorrt-rtx",
+    "shapes": Shapes((90, 120), (90, 120), (90, 120)),
+    "targets": ("sm86",),
+    "workspace_mib": 5,
+    "optimization_level": 1,
+    "timing_cache": Path("timings"),
+    "time_limit_s": 9.0,
+    "memory_mib": 9000,
+    "allow_mixed": True,
+    "plugins": (Path(__file__),),
+}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(BuildConfig)])
+def test_every_choice_is_in_the_key_or_known_not_to_change_the_engine(gpu: object, file: OnnxFile, name: str) -> None:
+    backend = "tensorrt-rtx" if name == "targets" else "tensorrt"
+    before = BuildConfig(backend=backend)  # type: ignore[arg-type]  # one of two
+    keys = [
+        identify(file, config, "m", ORIN).key() for config in (before, replace(before, **{name: OTHER_CHOICES[name]}))
+    ]
+    # a file of fixed size has its own shapes
+    assert (keys[0] == keys[1]) == (name in NOT_IN_THE_KEY | {"shapes"})
 
 
 def test_time_limit_keeps_the_last_level_that_was_ready(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from deblurrt.core.contract import FrameContract
+from deblurrt.core.errors import OutputError
 from deblurrt.core.manifest import KEY_FIELDS, EngineManifest, manifest_path, read_manifest
+from deblurrt.engines import engine_cache
 from deblurrt.engines.engine_cache import BUILDING, PLAN, CachedEngine, EngineCache, place_beside
 
 WANTED = EngineManifest(
@@ -177,6 +180,64 @@ def test_pruning_drops_what_was_used_longest_ago(cache: EngineCache) -> None:
     dropped = cache.prune(2 * entries[0].size_bytes)
     assert [entry.manifest.calibration for entry in dropped] == ["1"]
     assert {entry.manifest.calibration for entry in cache.entries()} == {"0", "2"}
+
+
+def test_pruning_keeps_no_older_engine_behind_one_that_does_not_fit(cache: EngineCache) -> None:
+    small, large = (
+        built(cache, replace(WANTED, calibration=name), b"x" * size) for name, size in (("s", 9), ("l", 9000))
+    )
+    os.utime(manifest_path(small.plan), (1000, 1000))
+    assert cache.prune(5000, keep=large) == [small]
+    assert cache.prune(5000) == [large]
+
+
+def test_pruning_drops_what_another_version_left(cache: EngineCache) -> None:
+    entry = built(cache, WANTED)
+    manifest_path(entry.plan).write_text('{"version": 99}')
+    cache.prune(1 << 30)
+    assert not entry.folder.exists()
+
+
+def test_entry_that_vanishes_while_it_is_hashed_is_a_miss(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    built(cache, WANTED)
+
+    def cleared(plan: Path) -> str:
+        EngineCache(plan.parent.parent).clear()
+        return hashlib.sha256(plan.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(engine_cache, "file_sha256", cleared)
+    assert cache.find(WANTED) is None
+
+
+def test_cache_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="engines cannot be written"):
+        EngineCache(tmp_path / "file" / "engines")
+
+
+def test_full_disk_leaves_the_older_engine_whole(
+    cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.engine"
+    place_beside(built(cache, WANTED), path)
+    other = built(cache, replace(WANTED, calibration="f" * 64), b"other")
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(OutputError, match="disk full"):
+        place_beside(other, path)
+    assert path.read_bytes() == b"engine"
+    assert read_manifest(path).calibration == ""
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["engines", "mine.engine", "mine.engine.json"]
+
+
+def test_writing_into_an_engine_leaves_the_cache_as_it_was(cache: EngineCache, tmp_path: Path) -> None:
+    place_beside(built(cache, WANTED), tmp_path / "mine.engine")
+    with (tmp_path / "mine.engine").open("r+b") as file:
+        file.write(b"X")
+    assert cache.find(WANTED) is not None
 
 
 def test_clearing_drops_everything(cache: EngineCache) -> None:

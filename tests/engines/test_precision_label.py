@@ -53,10 +53,11 @@ def test_fused_kernels_are_told_apart_by_their_weights() -> None:
     assert found.shares == {"fp16": 0.75, "fp32": 0.25}
 
 
-def test_convolution_without_a_layer_is_unknown_and_no_fault() -> None:
+def test_convolution_without_a_layer_is_unknown_and_refused() -> None:
     found = label([layer("a", "Half")], [wanted("a", 1), wanted("b", 3)])
     assert found.shares == {"unknown": 0.75, "fp16": 0.25}
-    found.check()
+    with pytest.raises(QualityError, match=r"what 75\.0% of the convolutions' work computes in cannot be read"):
+        found.check()
 
 
 def test_layers_in_more_bits_than_the_file_says_are_refused_by_name() -> None:

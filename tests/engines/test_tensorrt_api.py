@@ -33,6 +33,7 @@ OBJECTS = {
     "error": "ParserError",
     "timings": "ITimingCache",
     "registry": "IPluginRegistry",
+    "engine": "ICudaEngine",
 }
 #: what those calls give whose result is used at once
 RESULTS = {"get_timing_cache": "ITimingCache", "get_input": "ITensor"}
@@ -84,6 +85,8 @@ STAND_INS = {
     "TimingCache": "ITimingCache",
     "Config": "IBuilderConfig",
     "Registry": "IPluginRegistry",
+    "Engine": "ICudaEngine",
+    "Inspector": "EngineInspector",
 }
 #: the stand-in's own functions and records
 OWN = {"record", "mode", "CALLS", "PLUGIN_NAMESPACES"}
@@ -216,6 +219,7 @@ def request(folder: Path, timing_cache: str = "") -> Request:
         optimization_level=None,
         timing_cache=timing_cache,
         plugins=[],
+        inspect=True,
     )
 
 
