@@ -193,7 +193,7 @@ def test_cache_lists_prunes_and_clears(deblurrt: Deblurrt, engine: Path, capsys:
     assert deblurrt("cache", "list", "--json", "-") == 0
     engines = json.loads(capsys.readouterr().out)["engines"]
     assert read_manifest(engine).plan_sha256 in [entry["plan_sha256"] for entry in engines]
-    assert deblurrt("cache", "path") == 0
+    assert deblurrt("cache", "path", "--only", "engines") == 0
     assert capsys.readouterr().out.strip().endswith("deblurrt/engines")
     assert deblurrt("cache", "prune", "--max-size", "0") == 0
     assert f"dropped {len(engines)} engines" in capsys.readouterr().err
