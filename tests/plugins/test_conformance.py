@@ -55,17 +55,17 @@ def test_random_cases_are_those_of_their_seed(op: str) -> None:
 
 
 def test_error_is_relative_to_the_largest_value_and_at_least_to_one() -> None:
-    assert compare(np.float32([0.5, 0.25]), np.array([0.25, 0.25])) == (0.25, "")
-    assert compare(np.float32([8, 5]), np.array([8.0, 4.0])) == (0.125, "")
+    assert compare(np.array([0.5, 0.25], np.float32), np.array([0.25, 0.25])) == (0.25, "")
+    assert compare(np.array([8, 5], np.float32), np.array([8.0, 4.0])) == (0.125, "")
 
 
 @pytest.mark.parametrize("result", [[1, 2], [np.inf, 2], [np.nan, np.nan]])
 def test_nan_must_be_where_the_reference_has_it(result: list[float]) -> None:
-    assert compare(np.float32(result), np.array([np.nan, 2]))[1] != ""
+    assert compare(np.array(result, np.float32), np.array([np.nan, 2]))[1] != ""
 
 
 def test_overflow_of_half_precision_is_expected() -> None:
-    assert compare(np.float16([np.inf, 1]), np.array([1e6, 1])) == (0.0, "")
+    assert compare(np.array([np.inf, 1], np.float16), np.array([1e6, 1])) == (0.0, "")
 
 
 class Spoiled(Bench):

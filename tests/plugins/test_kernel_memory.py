@@ -97,12 +97,12 @@ def test_failing_call_is_named() -> None:
 
 @pytest.mark.parametrize(("count", "code", "reason"), [(0, 100, "cudaErrorNoDevice"), (0, 0, "the driver lists none")])
 def test_machine_without_a_gpu_is_refused(count: int, code: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeRuntime(count, code))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", FakeRuntime(count, code))
     with pytest.raises(MachineError, match=f"needed to try it, none answers .{reason}"):
         cuda_memory("try it")
 
 
 def test_gpu_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = FakeRuntime()
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)
     assert cuda_memory("try it").runtime is runtime
