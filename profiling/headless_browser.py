@@ -50,6 +50,7 @@ class Page:
         self._socket = socket
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next = 0
+        self._loaded = asyncio.Event()
         self.errors: list[str] = []
         self._receiving = asyncio.create_task(self._receive())
 
@@ -77,10 +78,19 @@ class Page:
             await self.call(f"{domain}.enable")
 
     async def open(self, url: str, *, first: str = "") -> None:
-        """Go to ``url``; the script ``first`` runs before those of the page."""
+        """Go to ``url`` and wait until it is loaded; the script ``first`` runs before those of the page.
+
+        Raises:
+            MachineError: It does not load.
+        """
         if first:
             await self.call("Page.addScriptToEvaluateOnNewDocument", source=first)
+        self._loaded.clear()
         await self.call("Page.navigate", url=url)
+        try:
+            await asyncio.wait_for(self._loaded.wait(), _ANSWER_TIMEOUT_S)
+        except asyncio.TimeoutError as error:
+            raise MachineError(f"the browser did not load the page in {_ANSWER_TIMEOUT_S:.0f} s") from error
 
     async def evaluate(self, script: str) -> Any:
         """Give the value of a script, awaited where it is a promise.
@@ -133,8 +143,10 @@ class Page:
                 waiting = self._answers.pop(event["id"], None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(event)
-            else:
-                self.errors += _errors_of(event.get("method", ""), event.get("params", {}))
+                continue
+            if event.get("method") == "Page.loadEventFired":
+                self._loaded.set()
+            self.errors += _errors_of(event.get("method", ""), event.get("params", {}))
 
 
 class HeadlessBrowser:

@@ -86,7 +86,7 @@ def _source_lines(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sources(status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    sources = status.get("sources")
+    sources = status.get("streams")
     return [source for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
 
 

@@ -44,7 +44,7 @@ class ViewPicture:
 class PictureMaker:
     """Gives the newest picture of a stream; viewers who ask at the same time share the work.
 
-    For one event loop; the work is done in one thread beside it.
+    For one event loop; the work is done in two threads beside it, one for each picture of a frame.
 
     Args:
         feed: Where frames are.
@@ -54,7 +54,7 @@ class PictureMaker:
 
     def __init__(self, feed: ViewFeed, quality: int, width_max: int) -> None:
         self._feed, self._quality, self._width_max = feed, quality, width_max
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="view-jpeg")
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="view-jpeg")
         self._made: dict[tuple[str, int], ViewPicture] = {}
         self._at_work: dict[tuple[str, int], asyncio.Future[ViewPicture | None]] = {}
         self.encoded = 0
@@ -70,7 +70,7 @@ class PictureMaker:
         made = self._made.get(key)
         if made is not None and made.version == self._feed.version(stream):
             return made
-        work = asyncio.get_running_loop().run_in_executor(self._executor, self._make, stream, reduction)
+        work = asyncio.ensure_future(self._make(stream, reduction))
         self._at_work[key] = work
         work.add_done_callback(lambda _done: self._at_work.pop(key, None))
         picture = await asyncio.shield(work)
@@ -79,17 +79,20 @@ class PictureMaker:
         return picture
 
     def close(self) -> None:
-        """End the thread and let go of the pictures."""
+        """End the threads and let go of the pictures."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._made.clear()
 
-    def _make(self, stream: str, reduction: int) -> ViewPicture | None:
+    async def _make(self, stream: str, reduction: int) -> ViewPicture | None:
         newest = self._feed.latest(stream)
         if newest is None or newest[1].untouched.size == 0:
             return None
         version, update = newest
-        untouched = self._jpeg(update.untouched, reduction)
-        restored = None if update.restored is None else self._jpeg(update.restored, reduction)
+        pictures = [pixels for pixels in (update.untouched, update.restored) if pixels is not None]
+        loop = asyncio.get_running_loop()
+        jpegs = [loop.run_in_executor(self._executor, self._jpeg, pixels, reduction) for pixels in pictures]
+        untouched, *others = await asyncio.gather(*jpegs)
+        restored = others[0] if others else None
         self.encoded += 1
         return ViewPicture(version, update, untouched, restored, _message(version, update, untouched, restored))
 

@@ -16,7 +16,7 @@ from .view_feed import ViewFeed
 from .view_guard import ViewGuard, security_headers
 from .view_metrics import CONTENT_TYPE, health, prometheus_text
 from .view_pictures import PictureMaker
-from .view_viewers import Viewers
+from .view_viewers import GOODBYE_S, Viewers
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -117,7 +117,7 @@ class ViewServer:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._pictures = PictureMaker(self._feed, self._config.quality, self._config.width_max)
         self._viewers = Viewers(self._feed, self._pictures, self._config.viewers_max)
-        runner = self._web.AppRunner(self._application(), access_log=None, shutdown_timeout=1.0)
+        runner = self._web.AppRunner(self._application(), access_log=None, shutdown_timeout=2 * GOODBYE_S)
         await runner.setup()
         try:
             await self._web.TCPSite(runner, self._config.host or None, self._config.port).start()
@@ -126,7 +126,7 @@ class ViewServer:
             self._started.set()
             await self._stopping.wait()
         finally:
-            await self._viewers.close()
+            self._viewers.close()
             await runner.cleanup()
             self._pictures.close()
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .terminal import Result, Terminal
 from .view_feed import ViewFeed, ViewUpdate
 
-__all__ = ["ViewConfig", "ViewSink", "ViewUpdate"]
+__all__ = ["ViewConfig", "ViewOutput", "ViewSink", "ViewUpdate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,9 @@ class ViewSink:
         """Show counters and health; replaces the status before. About once a second is enough.
 
         Args:
-            status: Plain values, all optional: ``model``, ``backend``, ``sources`` (list of ``stream``,
-                ``health``, ``reason``, ``fps``, ``reconnects``, ``captured``, ``states``), ``sinks``
-                (name -> counters) and ``device`` (fact -> value). Without credentials.
+            status: Plain values, all optional, without credentials: ``model``, ``backend``, ``streams`` (each
+                with ``stream``, ``health``, ``reason``, ``fps``, ``reconnects``, ``captured``, ``states``),
+                ``sinks`` (name -> counters) and ``device`` (fact -> value). What else is in it is not shown.
         """
         self._feed.put_status(status)
 
@@ -103,3 +104,44 @@ class ViewSink:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+class ViewOutput:
+    """The view as one sink of a live run; the view itself stays open at the end.
+
+    Args:
+        view: Where frames are shown.
+    """
+
+    name = "view"
+    queue_frames = 8
+    keeps_newest = True
+
+    def __init__(self, view: ViewSink) -> None:
+        self._view = view
+
+    def write(self, result: Result) -> None:
+        """Show a frame that has ended."""
+        self._view.write(update_of(result))
+
+    def close(self) -> None:
+        """Leave the last picture where it is."""
+
+    def give_up(self) -> None:
+        """Likewise."""
+
+
+def update_of(result: Result) -> ViewUpdate:
+    """What the view shows of a frame that has ended."""
+    frame, deadline_ns = result.frame, result.deadline_ns
+    return ViewUpdate(
+        stream=frame.stream,
+        seq=frame.seq,
+        untouched=frame.pixels,
+        restored=result.restored if result.state is Terminal.DEBLURRED else None,
+        state=result.state.value,
+        reason=result.reason,
+        latency_ms=result.total_ms,
+        deadline_ms=None if deadline_ns is None else (deadline_ns - frame.t_capture_ns) / 1e6,
+        t_capture_ns=frame.t_capture_ns,
+    )

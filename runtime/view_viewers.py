@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CREDITS = 2
 #: a browser that takes nothing for so long is gone
 SEND_TIMEOUT_S = 10.0
+#: how long a browser may take to answer a goodbye
+GOODBYE_S = 1.0
 #: how often a WebSocket is asked whether it lives
 HEARTBEAT_S = 10.0
 #: largest message a browser may send; ours are below 100 bytes
@@ -85,7 +87,7 @@ class Viewers:
 
     def __init__(self, feed: ViewFeed, pictures: PictureMaker, viewers_max: int) -> None:
         self._feed, self._pictures, self._max = feed, pictures, viewers_max
-        self._watching: dict[Viewer, web.WebSocketResponse | None] = {}
+        self._watching: set[Viewer] = set()
         self._web: Any = require("aiohttp.web", purpose="show the view in a browser")
         self._is_closing = False
         self.sent = 0
@@ -98,32 +100,31 @@ class Viewers:
         for viewer in self._watching:
             viewer.changed.set()
 
-    async def close(self) -> None:
-        """Say goodbye to all browsers."""
+    def close(self) -> None:
+        """Let every viewer go; each says goodbye to its browser."""
         self._is_closing = True
         self.wake()
-        sockets = [socket for socket in self._watching.values() if socket is not None]
-        closing = [socket.close(code=1001, message=b"the run has ended") for socket in sockets]
-        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 1.0)
 
     async def serve_socket(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/ws``: per turn a text of counters and, if there is a new one, a binary picture."""
         if len(self._watching) >= self._max:
             raise self._web.HTTPServiceUnavailable(text=f"{self._max} viewers are watching already")
-        socket = self._web.WebSocketResponse(heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False)
+        socket = self._web.WebSocketResponse(
+            timeout=GOODBYE_S, heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES_MAX, compress=False
+        )
         await socket.prepare(request)
         viewer = Viewer()
         viewer.changed.set()
-        self._watching[viewer] = socket
+        self._watching.add(viewer)
         receiving = asyncio.create_task(self._receive(socket, viewer))
         try:
             await self._send_turns(socket, viewer)
+            await socket.close(code=1001, message=b"the run has ended")
         except (ConnectionError, asyncio.TimeoutError):
-            pass
+            _abort(request)
         finally:
             receiving.cancel()
-            del self._watching[viewer]
-            await _abort_unless_closed(request, socket)
+            self._watching.discard(viewer)
         answer: web.StreamResponse = socket
         return answer
 
@@ -138,14 +139,13 @@ class Viewers:
         if request.transport is not None:
             request.transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
         viewer = Viewer(stream=request.query.get("stream"))
-        self._watching[viewer] = None
+        self._watching.add(viewer)
         try:
             await self._send_parts(answer, viewer, is_untouched=request.query.get("show") == "untouched")
         except (ConnectionError, asyncio.TimeoutError):
-            if request.transport is not None:
-                request.transport.abort()
+            _abort(request)
         finally:
-            del self._watching[viewer]
+            self._watching.discard(viewer)
         done: web.StreamResponse = answer
         return done
 
@@ -223,7 +223,7 @@ class Viewers:
                 viewer.changed.clear()
 
 
-async def _abort_unless_closed(request: web.Request, socket: web.WebSocketResponse) -> None:
-    """Close the connection of a browser that no longer answers, without waiting for it."""
-    if not socket.closed and request.transport is not None:
+def _abort(request: web.Request) -> None:
+    """End the connection of a browser that takes nothing, without waiting for it."""
+    if request.transport is not None:
         request.transport.abort()

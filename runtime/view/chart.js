@@ -60,12 +60,14 @@ export class LatencyChart {
     const step = (width - left) / FRAMES;
     const first = FRAMES - this.outcomes.length;
     this.outcomes.forEach(([, state, ms], index) => {
-      const x = left + (first + index) * step;
+      // Columns end where the next one begins, on whole pixels: no stripes between them.
+      const x = Math.floor(left + (first + index) * step);
+      const wide = Math.max(Math.floor(left + (first + index + 1) * step) - x, 1);
       context.fillStyle = this.colorOf(state);
       const above = ms === null ? base - 4 : y(ms);
-      context.fillRect(x, above, Math.max(step * 0.8, 1), base - above);
+      context.fillRect(x, above, wide, base - above);
       // Frames beyond the scale wear a cap, so that cutting them off shows.
-      if (ms !== null && ms > top) context.fillRect(x - 1, 0, Math.max(step * 0.8, 1) + 2, 4);
+      if (ms !== null && ms > top) context.fillRect(x - 1, 0, wide + 2, 4);
     });
   }
 
@@ -88,7 +90,7 @@ export class LatencyChart {
     const usual = values.length ? values[Math.floor((values.length - 1) * 0.98)] : 0;
     const least = Math.max(usual * 1.15, (this.deadline ?? 0) * 1.3, 4);
     const unit = 10 ** Math.floor(Math.log10(least));
-    return [1, 2, 4, 6, 8, 10].map((factor) => factor * unit).find((value) => value >= least);
+    return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((factor) => factor * unit).find((value) => value >= least);
   }
 
   fitted() {

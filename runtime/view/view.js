@@ -62,6 +62,7 @@ async function showPicture(buffer) {
   release(shown);
   shown = { untouched: pictures[0], restored: pictures[1], head };
   draw();
+  canvas.dispatchEvent(new Event("drawn"));
   showCaption(head);
   frameTimes.push(performance.now());
 }
@@ -113,7 +114,7 @@ function showCaption(head) {
     ? `${size} to ${head.restored_size[1]} × ${head.restored_size[0]}` : size];
   if (head.reason) facts.push(head.reason);
   setText(byId("facts"), facts.join(" · "));
-  setText(byId("right-tag"), head.restored_size ? "restored" : "untouched too");
+  setText(byId("right-tag"), head.restored_size ? "restored" : "passed untouched");
 }
 
 // ---- the figures ------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ function showStatus(status) {
   document.title = status.model ? `deblurrt · ${status.model}` : "deblurrt";
   showFacts("device", status.device);
   showFacts("outputs", status.sinks);
-  const rows = (status.sources ?? []).map((source) => {
+  const rows = (status.streams ?? []).map((source) => {
     const row = document.createElement("li");
     const name = element("b", source.stream ?? "source");
     name.dataset.health = source.health ?? "";
