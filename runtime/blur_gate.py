@@ -23,6 +23,8 @@ BLURRED_ABOVE = 0.28
 DWELL_FRAMES = 5
 #: grey levels of noise that looks like sharpness
 NOISE_MAX = 4.0
+#: rows looked at for noise
+NOISE_STEP_PX = 32
 #: smaller pictures hold too little to judge
 SIDE_MIN = TAPS + 2
 
@@ -80,7 +82,7 @@ def blur_score(plane: Plane) -> float:
 
 def is_noisy(pixels: Pixels) -> bool:
     """Whether noise, which looks sharp, is too strong to judge."""
-    looked_at = pixels[:: 2 * REDUCTION, :, 1].astype(np.int16)
+    looked_at = pixels[::NOISE_STEP_PX, :, 1].astype(np.int16)
     if looked_at.shape[1] < SIDE_MIN:
         return True
     second = looked_at[:, :-2] - 2 * looked_at[:, 1:-1] + looked_at[:, 2:]
