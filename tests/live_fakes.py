@@ -23,7 +23,8 @@ PATIENCE_S = 20.0
 def textured(seq: int, size: tuple[int, int] = (48, 64)) -> Pixels:
     """A picture with something to see, another one for every number."""
     rng = np.random.default_rng(seq)
-    return rng.integers(40, 216, (*size, 3), dtype=np.uint8)
+    coarse = rng.integers(40, 216, (-(-size[0] // 24), -(-size[1] // 24), 3), dtype=np.uint8)
+    return np.repeat(np.repeat(coarse, 24, 0), 24, 1)[: size[0], : size[1]].copy()
 
 
 class ScriptedSource:

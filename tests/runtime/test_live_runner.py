@@ -194,15 +194,17 @@ def test_sink_that_fails_leaves_the_others_alone() -> None:
 def test_blocked_sink_delays_neither_another_sink_nor_the_network() -> None:
     paced = Paced(30)
     goes_on = threading.Event()
-    fast = KeptResults("fast", paced.on_write)
-    view = KeptResults("view", lambda _result: goes_on.wait(PATIENCE_S) or None, queue_frames=1, keeps_newest=True)
+
+    def block(_result: Result) -> None:
+        assert goes_on.wait(PATIENCE_S)
 
     def release_at_the_end(result: Result) -> None:
         paced.on_write(result)
         if result.frame.seq == 29:
             goes_on.set()
 
-    fast._on_write = release_at_the_end
+    fast = KeptResults("fast", release_at_the_end)
+    view = KeptResults("view", block, queue_frames=1, keeps_newest=True)
     runner = LiveRunner([ScriptedSource(paced.script())], [scripted_session(unchanged)], [[fast, view]], LEISURE)
     runner.run()
     assert len(fast.results) == 30
