@@ -14,8 +14,6 @@ from .sites import Site
 LEAST_SHARE = 0.5
 #: bits of the types layers compute in
 BITS = {"int8": 8, "fp8": 8, "w8a16": 16, "fp16": 16, "fp32": 32}
-#: points of the way from everything to nothing that are tried where no budget asks for one
-PARETO_POINTS = 5
 
 #: decibels that are lost with a set of sites
 Lost = Callable[[frozenset[str]], float]

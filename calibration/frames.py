@@ -117,7 +117,7 @@ def choose_frames(choice: FrameChoice, contract: FrameContract) -> Frames:
     lists = [FrameList(clips, tuple(sorted(places)), contract.window) for places in (calibration, held_out)]
     names, digest, size = _checked(lists[0], None)
     _, _, size = _checked(lists[1], size)
-    if not any(clips[number].has_truth for number, _ in held_out):
+    if held_out and not any(clips[number].has_truth for number, _ in held_out):
         notes.append("no sharp pictures: decibels are those against a float result of 30 dB")
     return Frames(lists[0], lists[1], names, digest, size, split, tuple(notes))
 

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from ..core.optional import require
 from ..core.tensors import Array
 from .histograms import Histogram
-from .quantize_config import QuantizeConfig
+from .quantize_config import FP8_PEAK, INT8_PEAK, QuantizeConfig
 from .thresholds import range_of
 
 Floats = NDArray[np.float32]
 
-#: largest magnitude of a symmetric 8-bit integer, and of ``float8_e4m3fn``
-INT8_PEAK, FP8_PEAK = 127.0, 448.0
 #: smallest scale: of a tensor that is zero everywhere, and the smallest a half-precision scale is exact enough at
 LEAST_SCALE = {"fp32": 1e-12, "fp16": 2.0**-20}
 #: shares of a channel's largest weight that are tried for the least error
@@ -87,10 +85,10 @@ def quantized_weights(
         floor: Smallest scale of each channel; None: any.
     """
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
-    peak = FP8_PEAK if config.format == "fp8" else INT8_PEAK
+    peak = config.weight_peak
     steps = np.abs(rows).max(axis=1) / peak
     if config.format != "fp8" and config.method == "mse":
-        steps = _least_error(rows, steps)
+        steps = _least_error(rows, steps, peak)
     if floor is not None:
         steps = np.maximum(steps, floor)
     steps = np.array([_rounded(float(step), config) for step in steps], np.float64)
@@ -102,12 +100,12 @@ def quantized_weights(
     return QuantizedWeights(values, steps.astype(np.float32), axis, restored)
 
 
-def _least_error(rows: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+def _least_error(rows: NDArray[np.float64], steps: NDArray[np.float64], peak: float) -> NDArray[np.float64]:
     """Shrink the scale of each channel as far as its weights get closer to what they were."""
     best, least = steps.copy(), np.full(steps.shape, np.inf)
     for share in WEIGHT_SHARES[::-1]:
         tried = np.maximum(steps * share, LEAST_SCALE["fp32"])[:, None]
-        errors = ((np.clip(np.rint(rows / tried), -INT8_PEAK, INT8_PEAK) * tried - rows) ** 2).sum(axis=1)
+        errors = ((np.clip(np.rint(rows / tried), -peak, peak) * tried - rows) ** 2).sum(axis=1)
         is_better = errors < least
         best, least = np.where(is_better, tried[:, 0], best), np.where(is_better, errors, least)
     return best

@@ -15,7 +15,7 @@ from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
 from ..core.pictures import Pixels
 from ..plugins.onnx_ops import add_bodies, uses_plugins
-from .budget_search import BudgetSearch
+from .budget_search import LEAST_SHARE, BudgetSearch
 from .calibrator import CalibrationRun, calibrate, looked_at, seen_shapes
 from .clips import Window
 from .file_facts import describe
@@ -169,7 +169,7 @@ class Quantization:
         return self._restorer(self._quantized(chosen).model)
 
     def _search(self) -> BudgetSearch:
-        able = [site for site in self._sites if site.is_able]
+        able = [site for site in self._sites if site.is_able and site.is_worth]
         limit = self._config.time_limit_s
         deadline = None if limit is None else time.perf_counter() + limit
         judge = self._judge
@@ -191,6 +191,9 @@ class Quantization:
         if self._judge is None:
             raise UsageError("a budget of decibels wants held-out frames; give more with --data")
         started = time.perf_counter()
+        everything = search.try_set([site.name for site in search.sites])
+        if everything.lost_db <= budget and everything.share >= LEAST_SHARE:
+            return everything.chosen
         search.try_set(default)
         self._errors = site_errors(search.sites, self._opened, self._pieces, search.deadline_s, self._progress)
         found = search.run(budget, self._errors)

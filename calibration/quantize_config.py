@@ -12,6 +12,8 @@ Target = Literal["tensorrt", "openvino", "onnxruntime"]
 Format = Literal["int8", "w8a16", "fp8"]
 Rest = Literal["fp32", "fp16"]
 
+#: largest magnitude of a symmetric 8-bit integer, of one that uses 7 bits, and of ``float8_e4m3fn``
+INT8_PEAK, NARROW_PEAK, FP8_PEAK = 127.0, 63.0, 448.0
 #: side of the pieces of frames that are calibrated on, pixels
 CROP_PX = 512
 
@@ -33,6 +35,8 @@ class QuantizeConfig:
         seed: Of crops.
         crop_px: Side of the pieces of frames that are calibrated on.
         with_bias_correction: Whether biases make up for what rounded weights shift.
+        narrow_weights: Whether weights use 7 of their 8 bits; None: on CPUs, of which those without VNNI add products
+            of two pairs in 16 bits and cut off what does not fit.
         rest: What the layers that are not quantised compute in; scales are rounded to it.
 
     Raises:
@@ -50,6 +54,7 @@ class QuantizeConfig:
     seed: int = 0
     crop_px: int = CROP_PX
     with_bias_correction: bool = True
+    narrow_weights: bool | None = None
     rest: Rest = "fp32"
 
     def __post_init__(self) -> None:
@@ -71,6 +76,14 @@ class QuantizeConfig:
         return self.target != "tensorrt" if self.ends is None else self.ends
 
     @property
+    def weight_peak(self) -> float:
+        """Largest magnitude of a weight in 8 bits."""
+        if self.format == "fp8":
+            return FP8_PEAK
+        is_narrow = self.target != "tensorrt" if self.narrow_weights is None else self.narrow_weights
+        return NARROW_PEAK if is_narrow else INT8_PEAK
+
+    @property
     def is_unsigned(self) -> bool:
         """Whether activations have 256 levels between two ends, instead of evenly around zero."""
         return self.target == "onnxruntime"
@@ -82,4 +95,4 @@ class QuantizeConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the choices that decide the file."""
-        return asdict(self) | {"ends": self.with_ends}
+        return asdict(self) | {"ends": self.with_ends, "narrow_weights": self.weight_peak == NARROW_PEAK}

@@ -36,6 +36,7 @@ class Site:
         is_able: Whether it can be quantised at all.
         is_chosen: Whether it is by default.
         reason: Why it is, or is not.
+        is_worth: Whether 8 bits can make it faster there; a search for the budget looks at no others.
         partner: Of a skip branch: the convolution that takes the sum in.
         values: How many values pass a skip branch, which need not be moved as floats.
     """
@@ -49,6 +50,7 @@ class Site:
     is_able: bool
     is_chosen: bool
     reason: str
+    is_worth: bool = True
     partner: str = ""
     values: int = 0
 
@@ -100,7 +102,10 @@ def _product(view: GraphView, node: Any, shapes: Shapes, config: QuantizeConfig)
     unable = _why_unable(view, node)
     if unable:
         return replace(site, is_able=False, is_chosen=False, reason=unable)
-    unwanted = _why_unwanted(view, node, shapes, config)
+    unwanted = _why_unworthy(node, shapes, config)
+    if unwanted:
+        return replace(site.kept(unwanted), is_worth=False)
+    unwanted = _why_unwanted(view, node, config)
     return site.kept(unwanted) if unwanted else replace(site, reason="a convolution of maps")
 
 
@@ -120,8 +125,8 @@ def _why_unable(view: GraphView, node: Any) -> str | None:
     return None
 
 
-def _why_unwanted(view: GraphView, node: Any, shapes: Shapes, config: QuantizeConfig) -> str | None:
-    """Why it stays float by default; the budget search may still take it."""
+def _why_unworthy(node: Any, shapes: Shapes, config: QuantizeConfig) -> str | None:
+    """Why 8 bits would gain nothing."""
     places = 1
     for side in shapes.get(node.output[0], (0, 0, 0))[2:]:
         places *= side
@@ -129,6 +134,11 @@ def _why_unwanted(view: GraphView, node: Any, shapes: Shapes, config: QuantizeCo
         return "works on a vector, as channel attention does: nothing to gain"
     if node.op_type == "ConvTranspose" and config.target != "openvino":
         return "a transposed convolution, which 8 bits make no faster there"
+    return None
+
+
+def _why_unwanted(view: GraphView, node: Any, config: QuantizeConfig) -> str | None:
+    """Why it stays float by default; the budget search may still take it."""
     if not config.with_ends and view.is_first(node):
         return "the first layer: it sees the frame itself"
     if not config.with_ends and view.is_last(node):
@@ -201,5 +211,5 @@ def _wished(site: Site, option: str, *, is_wanted: bool, is_named: bool) -> Site
     if not is_wanted:
         return replace(site.kept(f"left out by {option}"), is_able=False)
     if option == "--only" and is_named and site.is_able and site.kind == "product":
-        return replace(site, is_chosen=True, reason="named by --only")
+        return replace(site, is_chosen=True, is_worth=True, reason="named by --only")
     return site

@@ -9,7 +9,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..calibration.frames import CALIBRATION_FRAMES, FrameChoice
+from ..calibration.frames import CALIBRATION_FRAMES, HELD_OUT_FRAMES, FrameChoice
 from ..calibration.quantize_config import QuantizeConfig, Target
 from ..calibration.quantize_report import QuantizeReport
 from ..core.artifacts import OnnxFile, write_onnx
@@ -40,6 +40,13 @@ Examples:
 @click.option("--track", type=click.Choice(TRACKS), help="Of a data set; what the network undoes if not given.")
 @click.option("--split", default="train", show_default=True, help="Of a data set that has splits.")
 @click.option("--frames", type=int, help=f"To calibrate on; up to {CALIBRATION_FRAMES} if not given.")
+@click.option(
+    "--held-out",
+    type=click.IntRange(min=0),
+    default=HELD_OUT_FRAMES,
+    show_default=True,
+    help="Whole frames to judge on, at most a third of all; 0 judges nothing.",
+)
 @click.option("--allow-test-split", is_flag=True, help="Take frames of a validation or test split; the file is marked.")
 @click.option(
     "--method",
@@ -70,6 +77,11 @@ Examples:
 )
 @click.option("--psnr-budget", type=DecibelType(0), help="Most that may be lost; layers stay float until it is met.")
 @click.option("--ends/--no-ends", default=None, help="First and last layer too.  [default: not for tensorrt]")
+@click.option(
+    "--narrow-weights/--full-weights",
+    default=None,
+    help="7 of 8 bits for weights, so that sums stay exact on CPUs without VNNI.  [default: not for tensorrt]",
+)
 @click.option("--exclude", metavar="REGEX", help="Layers that stay float, by the name of node or module.")
 @click.option("--only", metavar="REGEX", help="Layers that alone are quantised.")
 @click.option("--statistics", type=click.Path(path_type=Path), help="Keep what was calibrated; taken if it is there.")
@@ -101,6 +113,7 @@ def quantize_command(model: str, **options: Any) -> int:
         options["track"],
         options["split"],
         options["frames"],
+        options["held_out"],
         seed=options["seed"],
         allow_test_split=options["allow_test_split"],
     )
@@ -135,6 +148,7 @@ def _config(options: dict[str, Any]) -> QuantizeConfig:
         psnr_budget_db=options["psnr_budget"],
         time_limit_s=options["time_limit"],
         seed=options["seed"],
+        narrow_weights=options["narrow_weights"],
         rest=options["rest"] or ("fp16" if target == "tensorrt" else "fp32"),
     )
 
