@@ -24,6 +24,7 @@ from .live_source import LiveSource, SourceEvent
 from .live_worker import LiveWorker, OpenSessions, check_ladder
 from .outbox import Outbox, ResultSink, SinkCounts, SinkThread
 from .pipeline import clean_up
+from .scheduling import prompt_switching, raise_priority
 from .session import Session
 from .terminal import Result
 
@@ -146,6 +147,7 @@ class LiveRunner:
         """
         stop = stop or threading.Event()
         with ExitStack() as stack:
+            stack.enter_context(prompt_switching())
             for camera in self.cameras:
                 stack.callback(clean_up, camera.source.close)
             stack.callback(self._over.set)
@@ -278,6 +280,7 @@ class LiveRunner:
         lane.deadline_ns = lane.period_ns if given_ms is None else round(given_ms * 1e6)
 
     def _let_out(self) -> None:
+        raise_priority()
         try:
             with self._lock:
                 while not self._over.is_set():
