@@ -8,7 +8,7 @@ from ..core.errors import MachineError, SourceError
 from .capture_request import CaptureRequest
 from .capture_source import CaptureConfig, CaptureSource
 from .gst_bindings import has_gstreamer
-from .gstreamer_reader import CONVERTER, FORMATS
+from .gstreamer_reader import CODECS
 from .redaction import redacted
 from .source_uris import (
     LiveOptions,
@@ -21,22 +21,21 @@ from .source_uris import (
 
 _PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 
-#: a new picture displaces the oldest where the process is slow; never waits for a clock
-_SINK = "appsink name=sink sync=false max-buffers=4 drop=true"
-_PLAIN_MEMORY = f"video/x-raw,format=(string){{{','.join(FORMATS)}}}"
-
-#: without jitter buffer; its default of 2 s would be added to the age of every frame
+#: without jitter buffer, whose default of 2 s would be added to the age of every frame; time stamps are the
+#: camera's own, not smoothed after our clock; every coded picture is needed to decode the next
 RTSP_PIPELINE = (
-    f"rtspsrc name=source latency=0 ! application/x-rtp,media=video ! decodebin ! {CONVERTER} ! {_PLAIN_MEMORY} "
-    f"! {_SINK}"
+    "rtspsrc name=source latency=0 buffer-mode=none ! application/x-rtp,media=video ! parsebin ! "
+    f'appsink name=sink sync=false max-buffers=64 caps="{";".join(CODECS)}"'
 )
+#: a new picture displaces the oldest where the process is slow
 CSI_PIPELINE = (
     "nvarguscamerasrc name=source ! video/x-raw(memory:NVMM),format=NV12,{caps} ! nvvidconv ! "
-    f"video/x-raw,format=NV12 ! {_SINK}"
+    "video/x-raw,format=NV12 ! appsink name=sink sync=false max-buffers=4 drop=true"
 )
 
-#: no probing for the rate, no waiting in the demuxer; with probing the first frame comes 0.7 s later
-_PROMPT = {"fflags": "nobuffer", "flags": "low_delay", "fpsprobesize": "0"}
+#: no probing for the rate, no waiting in the demuxer: with both the first frame comes 0.7 s later;
+#: and no waiting for ever for a stream that nothing decodes
+_PROMPT = {"fflags": "nobuffer", "flags": "low_delay", "fpsprobesize": "0", "probesize": "300000"}
 
 #: a camera's daemon that is not let go of properly may hang at the next opening
 _DEVICE_GRACE_S = 2.0
@@ -64,7 +63,7 @@ def open_rtsp(uri: str, options: LiveOptions) -> CaptureSource:
 
 def open_http(uri: str, options: LiveOptions) -> CaptureSource:
     """Open ``http://[user:password@]host[:port]/path``: Motion JPEG, and whatever FFmpeg knows."""
-    return _open_stream(uri, CaptureRequest("pyav", uri, dict(_PROMPT), keeps_corrupt=options.keeps_corrupt), options)
+    return _open_stream(uri, CaptureRequest("http", uri, dict(_PROMPT), keeps_corrupt=options.keeps_corrupt), options)
 
 
 def open_v4l2(uri: str, options: LiveOptions) -> CaptureSource:

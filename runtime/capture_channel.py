@@ -81,6 +81,11 @@ class Corrupt:
 
 
 @dataclass(frozen=True, slots=True)
+class Alive:
+    """The stream goes on, though no frame came of it: the decoder waits for a key frame."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The child can give no more frames."""
 
@@ -88,9 +93,9 @@ class Ended:
     reason: str
 
 
-Note = FrameFormat | FrameNote | Corrupt | Ended
+Note = FrameFormat | FrameNote | Corrupt | Alive | Ended
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (FrameFormat, FrameNote, Corrupt, Ended)}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (FrameFormat, FrameNote, Corrupt, Alive, Ended)}
 
 
 class CaptureReceiver:
@@ -163,7 +168,7 @@ class CaptureSender:
         self.is_hung_up = threading.Event()
         threading.Thread(target=self._hear, name="capture-slots", daemon=True).start()
 
-    def say(self, note: Corrupt | Ended) -> None:
+    def say(self, note: Corrupt | Alive | Ended) -> None:
         """Send a note without a picture.
 
         Raises:

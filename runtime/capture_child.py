@@ -18,6 +18,7 @@ from .redaction import redacted
 #: reader -> (module, attribute); called with the request and the sender, returns when the stream is over
 READERS: dict[str, tuple[str, str]] = {
     "gstreamer": (".gstreamer_reader", "read_with_gstreamer"),
+    "http": (".http_reader", "read_over_http"),
     "pyav": (".pyav_reader", "read_with_pyav"),
 }
 

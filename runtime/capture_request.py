@@ -12,8 +12,8 @@ class CaptureRequest:
     """What to read and how.
 
     Attributes:
-        reader: Which library reads.
-        target: For PyAV what to open; for GStreamer the description of a pipeline that ends in an
+        reader: Who reads, a key of ``READERS``.
+        target: What to open; for GStreamer the description of a pipeline that ends in an
             ``appsink`` named ``sink``.
         settings: Options of FFmpeg's demuxer; for GStreamer properties of the element named ``source``.
         input_format: FFmpeg's demuxer, where it is not to guess.
@@ -21,7 +21,7 @@ class CaptureRequest:
         has_monotonic_stamps: Whether time stamps may be readings of CLOCK_MONOTONIC, as of V4L2 drivers.
     """
 
-    reader: Literal["gstreamer", "pyav"]
+    reader: Literal["gstreamer", "http", "pyav"]
     target: str = field(repr=False)
     settings: dict[str, str] = field(default_factory=dict, repr=False)
     input_format: str | None = None

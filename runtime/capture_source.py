@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from .capture_channel import Corrupt, Ended, FrameFormat, FrameNote
+from .capture_channel import Alive, Corrupt, Ended, FrameFormat, FrameNote
 from .capture_process import CaptureProcess, SpareProcess
 from .capture_request import CaptureRequest
 from .color import HD_HEIGHT_PX
@@ -42,7 +42,7 @@ class CaptureConfig:
         attempts: Connections tried in a row without a frame before giving up; None for ever.
         limits: Stall threshold and waits.
         grace_s: Time a process gets to let go of the device before it is killed.
-        fallback: What to ask instead where the first reader turns out to lack something.
+        fallback: The same for another reader, which takes turns with the first until one gives a frame.
     """
 
     name: str
@@ -78,6 +78,7 @@ class CaptureSource:
         self._fps = config.fps
         self._epoch = -1
         self._reader = ""
+        self._unfit: set[str] = set()
         self._thread = threading.Thread(target=self._supervise, name=f"source {config.name}", daemon=True)
         self._thread.start()
 
@@ -117,14 +118,13 @@ class CaptureSource:
             ended = self._attempt(connection)
             if self._closed.is_set():
                 return
-            if self._falls_back(ended):
-                continue
             in_vain = 0 if connection.has_streamed else in_vain + 1
             if self._is_final(ended, in_vain):
                 self._say("failed", ended.reason)
                 return
             if in_vain <= 1:
                 self._say("lost", ended.reason)
+            self._swap_readers()
             self._spare.prepare()
             self._wait_to_retry(backoff.after(connection.streamed_s))
             if not self._closed.is_set():
@@ -140,20 +140,21 @@ class CaptureSource:
         finally:
             process.end(self._config.grace_s if is_lost else max(self._config.grace_s, _GOODBYE_S))
 
-    def _falls_back(self, ended: Ended) -> bool:
-        """Take the other reader where the first lacks a part of itself on this machine."""
-        fallback = self._config.fallback
-        if fallback is None or ended.cause != "unsupported" or self._epoch >= 0:
-            return False
-        logger.warning("%s: %s cannot read it here (%s)", self.name, self._config.request.reader, ended.reason)
-        self._config = replace(self._config, request=fallback, fallback=None)
-        return True
-
     def _is_final(self, ended: Ended, in_vain: int) -> bool:
         """Whether trying again cannot help; a stream that was there once may come back under its name."""
+        if ended.cause == "unsupported":
+            self._unfit.add(self._config.request.reader)
+            fallback = self._config.fallback
+            return self._epoch >= 0 or fallback is None or fallback.reader in self._unfit
         never_there = self._epoch < 0 and ended.cause == "missing"
         exhausted = self._config.attempts is not None and in_vain >= self._config.attempts
-        return never_there or exhausted or ended.cause in ("refused", "unsupported")
+        return never_there or exhausted or ended.cause == "refused"
+
+    def _swap_readers(self) -> None:
+        """Let the other reader try as long as neither gave a frame."""
+        fallback = self._config.fallback
+        if fallback is not None and self._epoch < 0:
+            self._config = replace(self._config, request=fallback, fallback=self._config.request)
 
     def _wait_to_retry(self, wait_s: float) -> None:
         """Wait; less where a port that was closed opens."""
@@ -194,7 +195,7 @@ class _Connection:
         self._gaps = GapCounter()
         self._format: FrameFormat | None = None
         self._began_s: float | None = None
-        self._epoch = self._seq = 0
+        self._epoch = self._seq = self._withheld = 0
 
     @property
     def has_streamed(self) -> bool:
@@ -220,8 +221,13 @@ class _Connection:
                 self._begin(note)
             elif isinstance(note, FrameNote):
                 self._deliver(note, process)
+            elif isinstance(note, Alive):
+                self._watch.saw_life(time.monotonic())
             elif isinstance(note, Corrupt):
-                self._inbox.put(SourceEvent("corrupt", "a damaged frame was withheld", self._epoch, note.count))
+                self._withheld += note.count
+                self._watch.saw_life(time.monotonic())
+                reason = f"{self._config.name}: damaged frames were withheld"
+                self._inbox.put(SourceEvent("corrupt", reason, self._epoch, note.count))
         return Ended("over", "closed")
 
     def _stall_reason(self) -> str:
@@ -245,7 +251,8 @@ class _Connection:
         self._watch.saw_frame(now_s)
         time_base = self._format.time_base
         time_s = None if note.pts is None or time_base is None else float(note.pts * time_base)
-        missed = max(self._gaps.missed_before(time_s) - note.skipped, 0)
+        missed = max(self._gaps.missed_before(time_s) - note.skipped - self._withheld, 0)
+        self._withheld = 0
         self._inbox.put_gap("frames were missing in the stream", self._epoch, missed)
         self._inbox.put_gap(TOO_SLOW, self._epoch, note.skipped)
         self._inbox.put(

@@ -13,10 +13,9 @@ from typing import Any
 
 NULL_STATE, PLAYING_STATE = 1, 4
 EOS_MESSAGE, ERROR_MESSAGE = 1 << 0, 1 << 1
-CORRUPTED_FLAG = 1 << 8
 NO_TIME = 2**64 - 1
 
-_FLAGS_OFFSET, _MESSAGE_TYPE_OFFSET, _PTS_OFFSET = 16, 64, 72
+_MESSAGE_TYPE_OFFSET, _PTS_OFFSET = 64, 72
 _MAP_READ = 1
 
 #: library -> function -> (result, arguments)
@@ -27,7 +26,6 @@ _SIGNATURES: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
         "gst_parse_launch": (c_void_p, (c_char_p, c_void_p)),
         "gst_bin_get_by_name": (c_void_p, (c_void_p, c_char_p)),
         "gst_util_set_object_arg": (None, (c_void_p, c_char_p, c_char_p)),
-        "gst_element_factory_find": (c_void_p, (c_char_p,)),
         "gst_element_set_state": (c_int, (c_void_p, c_int)),
         "gst_element_get_bus": (c_void_p, (c_void_p,)),
         "gst_bus_timed_pop_filtered": (c_void_p, (c_void_p, c_uint64, c_int)),
@@ -105,12 +103,6 @@ def start_gstreamer() -> str:
     return _text(gst.gst_version_string())
 
 
-def has_element(name: str) -> bool:
-    """Whether an element of this name is installed."""
-    found: int | None = _library("gstreamer-1.0").gst_element_factory_find(name.encode())
-    return found is not None
-
-
 class Pipeline:
     """A running pipeline that ends in an ``appsink`` named ``sink``.
 
@@ -170,7 +162,6 @@ class Sample:
         self._map = _Map()
         self._is_mapped = bool(gst.gst_buffer_map(self._buffer, byref(self._map), _MAP_READ))
         self.caps = _text(gst.gst_caps_to_string(gst.gst_sample_get_caps(handle)))
-        self.is_corrupt = bool(c_uint32.from_address(self._buffer + _FLAGS_OFFSET).value & CORRUPTED_FLAG)
         pts = c_uint64.from_address(self._buffer + _PTS_OFFSET).value
         self.pts_ns = None if pts == NO_TIME else pts
 

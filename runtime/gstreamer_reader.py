@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.optional import require
-from .capture_channel import CaptureSender, Corrupt, Ended, FrameFormat
+from .capture_channel import CaptureSender, Ended, FrameFormat
 from .capture_request import CaptureRequest
 from .color import BT601, BT709, HD_HEIGHT_PX, ColorConverter, ColorSpec
-from .gst_bindings import GstError, Pipeline, Sample, color_numbers, has_element, start_gstreamer
+from .decoded_frames import DecodedFrames, decode
+from .gst_bindings import GstError, Pipeline, Sample, color_numbers, start_gstreamer
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -23,19 +24,20 @@ if TYPE_CHECKING:
 #: how often the bus is looked at while no picture comes
 _PULL_NS = 50_000_000
 
-#: stands for the converter of this machine in a pipeline's description
-CONVERTER = "{convert}"
-
-#: GStreamer's pixel format -> FFmpeg's
-FORMATS = {
-    "I420": "yuv420p",
-    "NV12": "nv12",
-    "Y42B": "yuv422p",
-    "Y444": "yuv444p",
-    "GRAY8": "gray",
-    "RGB": "rgb24",
-    "YUY2": "yuyv422",
+#: GStreamer's format of whole coded pictures -> FFmpeg's decoder, whose colours and marks of damage are the ones
+#: this runtime knows
+CODECS = {
+    "video/x-h264,alignment=au": "h264",
+    "video/x-h265,alignment=au": "hevc",
+    "image/jpeg": "mjpeg",
+    "video/x-vp8": "vp8",
+    "video/x-vp9": "vp9",
 }
+
+#: GStreamer's format of plain pictures -> FFmpeg's
+FORMATS = {"I420": "yuv420p", "NV12": "nv12", "GRAY8": "gray", "RGB": "rgb24", "YUY2": "yuyv422"}
+
+_TIME_BASE = Fraction(1, 1_000_000_000)
 
 #: codes of GST_RESOURCE_ERROR, GST_STREAM_ERROR, GST_CORE_ERROR and GST_PARSE_ERROR that say what a retry cannot change
 _NOT_FOUND, _NOT_AUTHORIZED = ("resource", 3), ("resource", 15)
@@ -46,7 +48,7 @@ def read_with_gstreamer(request: CaptureRequest, sender: CaptureSender) -> Ended
     """Send every frame until the stream ends or nobody listens, and say why it ended."""
     version = start_gstreamer()
     try:
-        pipeline = Pipeline(request.target.replace(CONVERTER, _converter()), request.settings)
+        pipeline = Pipeline(request.target, request.settings)
     except GstError as error:
         return _ended(error)
     try:
@@ -63,11 +65,6 @@ def read_with_gstreamer(request: CaptureRequest, sender: CaptureSender) -> Ended
         if sender.is_hung_up.is_set():
             pipeline.close()
     return Ended("over", "the stream ended")
-
-
-def _converter() -> str:
-    """Name what brings decoded pictures into plain memory: Jetson's decoder leaves them in its own."""
-    return "nvvidconv" if has_element("nvvidconv") else "videoconvert"
 
 
 def _ended(error: GstError) -> Ended:
@@ -90,47 +87,85 @@ class CapsFacts:
 
 
 class _GstStream:
-    """A running pipeline's pictures on their way to the parent."""
+    """A running pipeline's pictures, coded or plain, on their way to the parent."""
 
     def __init__(self, version: str, request: CaptureRequest, sender: CaptureSender) -> None:
         self._version, self._request, self._sender = version, request, sender
         self._converter = ColorConverter()
         self._caps = ""
         self._facts: CapsFacts | None = None
+        self._coding = ("", "")
+        self._decoder: Any = None
+        self._decoded: DecodedFrames | None = None
 
     def send(self, sample: Sample, arrived_ns: int) -> None:
         """Send one picture and give it back."""
         try:
-            if sample.is_corrupt and not self._request.keeps_corrupt:
-                self._sender.say(Corrupt(1))
-                return
-            if self._facts is None or sample.caps != self._caps:
-                self._caps, self._facts = sample.caps, facts_of_caps(sample.caps)
-            data = np.frombuffer(sample.data, np.uint8)
-            frame = frame_of_bytes(data, self._facts)
-            pixels = self._converter.rgb_from_frame(frame, self._facts.color)
-            self._sender.put(pixels, self._format(self._facts), arrived_ns, sample.pts_ns)
+            if sample.caps != self._caps:
+                self._begin(sample.caps)
+            if self._decoded is not None:
+                self._send_coded(sample, arrived_ns, self._decoded)
+            elif self._facts is not None:
+                self._send_plain(sample, arrived_ns, self._facts)
         finally:
             sample.close()
 
-    def _format(self, facts: CapsFacts) -> FrameFormat:
-        return FrameFormat(
-            size=facts.size,
-            color=facts.color,
-            time_base=Fraction(1, 1_000_000_000),
-            coding=facts.pixel_format,
-            fps=facts.fps,
+    def _begin(self, caps: str) -> None:
+        self._caps = caps
+        kind, values = caps.partition(",")[0], values_of_caps(caps)
+        if kind == "video/x-raw":
+            self._facts = facts_of_caps(caps)
+            return
+        coding = kind, values.get("codec_data", "")
+        if coding != self._coding:
+            self._coding, self._decoder = coding, _decoder(*coding)
+        self._decoded = self._decoded or DecodedFrames(
+            self._sender,
+            keeps_corrupt=self._request.keeps_corrupt,
+            time_base=_TIME_BASE,
+            fps=_rate(values),
             reader=self._version,
         )
 
+    def _send_coded(self, sample: Sample, arrived_ns: int, decoded: DecodedFrames) -> None:
+        packet: Any = require("av", purpose="read live video").Packet(bytes(sample.data))
+        packet.pts = packet.dts = sample.pts_ns
+        packet.time_base = _TIME_BASE
+        for frame in decode(self._decoder, packet, self._sender):
+            decoded.send(frame, arrived_ns)
+
+    def _send_plain(self, sample: Sample, arrived_ns: int, facts: CapsFacts) -> None:
+        frame = frame_of_bytes(np.frombuffer(sample.data, np.uint8), facts)
+        pixels = self._converter.rgb_from_frame(frame, facts.color)
+        described = FrameFormat(facts.size, facts.color, _TIME_BASE, facts.pixel_format, facts.fps, self._version)
+        self._sender.put(pixels, described, arrived_ns, sample.pts_ns)
+
+
+def _decoder(kind: str, codec_data: str) -> Any:
+    codec = next(codec for form, codec in CODECS.items() if form.partition(",")[0] == kind)
+    decoder: Any = require("av", purpose="read live video").CodecContext.create(codec, "r")
+    # One thread: frame threads hold back as many frames as there are threads.
+    decoder.thread_count, decoder.options = 1, {"flags": "+low_delay"}
+    if codec_data:
+        decoder.extradata = bytes.fromhex(codec_data)
+    return decoder
+
+
+def values_of_caps(caps: str) -> dict[str, str]:
+    """Read the fields of ``video/x-raw, format=(string)I420, …``."""
+    return dict(re.findall(r"([\w-]+)=\(\w+\)([^,;]+)", caps))
+
+
+def _rate(values: dict[str, str]) -> float | None:
+    numerator, _, denominator = values.get("framerate", "0/1").partition("/")
+    return int(numerator) / int(denominator or 1) or None
+
 
 def facts_of_caps(caps: str) -> CapsFacts:
-    """Read size, format, rate and colours of ``video/x-raw, format=(string)I420, …``."""
-    values = dict(re.findall(r"([\w-]+)=\(\w+\)([^,;]+)", caps))
+    """Read size, format, rate and colours of plain pictures."""
+    values = values_of_caps(caps)
     height, width = int(values["height"]), int(values["width"])
-    numerator, _, denominator = values.get("framerate", "0/1").partition("/")
-    fps = int(numerator) / int(denominator or 1)
-    return CapsFacts((height, width), values["format"], fps or None, _color(values, height))
+    return CapsFacts((height, width), values["format"], _rate(values), _color(values, height))
 
 
 def _color(values: dict[str, str], height: int) -> ColorSpec:
@@ -165,8 +200,6 @@ def _layout(facts: CapsFacts) -> list[tuple[int, int]]:
     layouts = {
         "I420": [(stride, even_height), (half, even_height // 2), (half, even_height // 2)],
         "NV12": [(stride, even_height), (stride, even_height // 2)],
-        "Y42B": [(stride, height), (_round_up(width, 8) // 2, height), (_round_up(width, 8) // 2, height)],
-        "Y444": [(stride, height)] * 3,
         "GRAY8": [(stride, height)],
         "RGB": [(_round_up(3 * width, 4), height)],
         "YUY2": [(_round_up(2 * width, 4), height)],

@@ -6,10 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..core.optional import require
-from ..core.pictures import UPRIGHT, Orientation, orientation_of, upright
-from .capture_channel import CaptureSender, Corrupt, Ended, FrameFormat
+from .capture_channel import CaptureSender, Ended
 from .capture_request import CaptureRequest
-from .color import ColorConverter, ColorSpec, color_of_frame
+from .decoded_frames import DecodedFrames, decode
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -33,74 +32,38 @@ def read_with_pyav(request: CaptureRequest, sender: CaptureSender) -> Ended:
         return Ended("missing", f"there is no such stream ({error.strerror})")
     except (av.FFmpegError, OSError) as error:
         return Ended("over", f"it cannot be opened ({error.strerror})")
-    if not container.streams.video:
-        return Ended("unsupported", "it has no video")
-    return _PyavStream(container, request, sender).send_all()
+    stream = next(iter(container.streams.video), None)
+    if stream is None or stream.codec_context is None:
+        return Ended("unsupported", "it has no video that can be decoded here")
+    return _send_all(container, stream, request, sender)
 
 
-class _PyavStream:
-    """An open stream on its way to the parent."""
+def _send_all(container: Any, stream: Any, request: CaptureRequest, sender: CaptureSender) -> Ended:
+    # One thread: frame threads hold back as many frames as there are threads.
+    stream.codec_context.thread_count = 1
+    rate = stream.average_rate or stream.guessed_rate
+    frames = DecodedFrames(
+        sender,
+        keeps_corrupt=request.keeps_corrupt,
+        time_base=stream.time_base,
+        fps=float(rate) if rate else None,
+    )
+    try:
+        for packet in container.demux(stream):
+            arrived_ns = time.monotonic_ns()
+            if sender.is_hung_up.is_set():
+                break
+            for frame in decode(stream.codec_context, packet, sender) if packet.size else ():
+                is_stamped = request.has_monotonic_stamps
+                frames.send(frame, _stamp_ns(frame, arrived_ns) if is_stamped else arrived_ns)
+    except require("av", purpose=_PURPOSE).FFmpegError as error:
+        return Ended("over", f"reading stopped ({error.strerror})")
+    return Ended("over", "the stream ended")
 
-    def __init__(self, container: Any, request: CaptureRequest, sender: CaptureSender) -> None:
-        self._container, self._request, self._sender = container, request, sender
-        self._stream = container.streams.video[0]
-        self._converter = ColorConverter()
-        self._shape: tuple[Any, ...] | None = None
-        self._orientation: Orientation = UPRIGHT
-        self._color = ColorSpec()
 
-    def send_all(self) -> Ended:
-        """Demux, decode and send until there is nothing more."""
-        av: Any = require("av", purpose=_PURPOSE)
-        if self._stream.codec_context is None:
-            return Ended("unsupported", "nothing here decodes its video")
-        # One thread: frame threads hold back as many frames as there are threads.
-        self._stream.codec_context.thread_count = 1
-        try:
-            for packet in self._container.demux(self._stream):
-                if self._sender.is_hung_up.is_set():
-                    break
-                if packet.size:
-                    self._send_frames(packet, time.monotonic_ns())
-        except av.FFmpegError as error:
-            return Ended("over", f"reading stopped ({error.strerror})")
-        return Ended("over", "the stream ended")
-
-    def _send_frames(self, packet: Any, arrived_ns: int) -> None:
-        av: Any = require("av", purpose=_PURPOSE)
-        try:
-            frames = self._stream.codec_context.decode(packet)
-        except av.FFmpegError:
-            self._sender.say(Corrupt(1))
-            return
-        for frame in frames:
-            if frame.is_corrupt and not self._request.keeps_corrupt:
-                self._sender.say(Corrupt(1))
-            else:
-                self._send(frame, self._captured_ns(frame, arrived_ns))
-
-    def _send(self, frame: VideoFrame, captured_ns: int) -> None:
-        shape = (frame.height, frame.width, frame.format.name)
-        if shape != self._shape:
-            self._shape = shape
-            self._color, self._orientation = color_of_frame(frame), orientation_of(frame)
-        pixels = upright(self._converter.rgb_from_frame(frame, self._color), self._orientation)
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        version = require("av", purpose=_PURPOSE).__version__
-        described = FrameFormat(
-            size=(pixels.shape[0], pixels.shape[1]),
-            color=self._color,
-            time_base=self._stream.time_base,
-            coding=frame.format.name,
-            fps=float(rate) if rate else None,
-            reader=f"PyAV {version}",
-        )
-        self._sender.put(pixels, described, captured_ns, frame.pts)
-
-    def _captured_ns(self, frame: VideoFrame, arrived_ns: int) -> int:
-        """Take the driver's stamp where it is one of our clock, else the time the packet came."""
-        if self._request.has_monotonic_stamps and frame.pts is not None and self._stream.time_base is not None:
-            stamped_ns = int(frame.pts * self._stream.time_base * 1_000_000_000)
-            if 0 <= arrived_ns - stamped_ns < _RECENT_NS:
-                return stamped_ns
+def _stamp_ns(frame: VideoFrame, arrived_ns: int) -> int:
+    """Take the driver's stamp where it is one of our clock, else the time the packet came."""
+    if frame.pts is None or frame.time_base is None:
         return arrived_ns
+    stamped_ns = int(frame.pts * frame.time_base * 1_000_000_000)
+    return stamped_ns if 0 <= arrived_ns - stamped_ns < _RECENT_NS else arrived_ns

@@ -14,8 +14,12 @@ _BELIEVABLE_FPS = (0.5, 240.0)
 #: frames whose distances make an estimate; fewer than ``_ENOUGH`` make none
 _REMEMBERED, _ENOUGH = 31, 9
 
-#: how far a steady stream's distances may lie from their median; beyond it gaps cannot be told from jitter
-_STEADY = 0.1
+#: so many times the limit pass without a frame where the source shows that it is there
+_PATIENCE = 10
+
+#: a stream is steady, so that gaps can be told from jitter, where this share of the distances
+#: lies this near their median
+_REGULAR, _STEADY = 0.75, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class StallWatch:
         self._limits = limits
         self._declared_s = 1 / fps if fps and _BELIEVABLE_FPS[0] <= fps <= _BELIEVABLE_FPS[1] else None
         self._distances: deque[float] = deque(maxlen=_REMEMBERED)
-        self._last_s = now_s
+        self._last_s = self._last_life_s = now_s
         self._has_begun = False
 
     @property
@@ -75,11 +79,17 @@ class StallWatch:
         """Note a frame."""
         if self._has_begun:
             self._distances.append(now_s - self._last_s)
-        self._has_begun, self._last_s = True, now_s
+        self._has_begun, self._last_s, self._last_life_s = True, now_s, now_s
+
+    def saw_life(self, now_s: float) -> None:
+        """Note something that shows the source is there, though no frame; opening is not over by it."""
+        if self._has_begun:
+            self._last_life_s = now_s
 
     def remaining_s(self, now_s: float) -> float:
         """Time left until the source counts as stalled; 0 or less when it does."""
-        return self._last_s + self.limit_s - now_s
+        until_s = min(self._last_life_s + self.limit_s, self._last_s + _PATIENCE * self.limit_s)
+        return until_s - now_s
 
 
 class Backoff:
@@ -118,13 +128,12 @@ class GapCounter:
             return 0
         distance = time_s - last_s
         missed = self._missed(distance)
-        if not missed:
-            self._distances.append(distance)
+        self._distances.append(distance)
         return missed
 
     def _missed(self, distance: float) -> int:
         if len(self._distances) < _ENOUGH:
             return 0
         period = median(self._distances)
-        deviation = median(abs(one - period) for one in self._distances)
-        return max(0, round(distance / period) - 1) if deviation <= _STEADY * period else 0
+        regular = sum(abs(one - period) <= _STEADY * period for one in self._distances)
+        return max(0, round(distance / period) - 1) if regular >= _REGULAR * len(self._distances) else 0

@@ -1,0 +1,56 @@
+"""What faults were injected and what came of it: collected by tests, written as a table where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+
+BEGIN, END = "<!-- fault table: begin -->", "<!-- fault table: end -->"
+
+#: row, injection, expectation -> what each test said, in order
+Rows = dict[tuple[str, str, str], list[str]]
+ROWS = pytest.StashKey[Rows]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", type=Path, help="page whose table of faults is written anew from the results")
+
+
+@pytest.fixture
+def fault_result(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes what a fault test measured, for the table."""
+
+    def note(text: str) -> None:
+        request.node.user_properties.append(("fault", text))
+
+    return note
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    marker = item.get_closest_marker("fault")
+    if marker is not None and (report.when == "call" or report.outcome != "passed"):
+        rows = item.config.stash.setdefault(ROWS, {})
+        said = [str(text) for name, text in item.user_properties if name == "fault"]
+        outcome = said[-1] if report.passed and said else report.outcome
+        case = getattr(item, "callspec", None)
+        rows.setdefault(marker.args, []).append(f"{case.id}: {outcome}" if case else outcome)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    page: Path | None = session.config.getoption("--fault-table")
+    rows = session.config.stash.get(ROWS, {})
+    if page is None or not rows:
+        return
+    lines = ["| | injected | expected | result |", "|---|---|---|---|"]
+    lines += [
+        f"| {row} | {injected} | {expected} | {'; '.join(said)} |"
+        for (row, injected, expected), said in sorted(rows.items())
+    ]
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text("\n".join([before + BEGIN, *lines, END + after]))
