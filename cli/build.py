@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..core.artifacts import OnnxFile, load_whole, open_onnx
 from ..core.errors import UsageError
@@ -32,6 +34,8 @@ Examples:
   deblurrt build mprnet.onnx --shapes 256x256/720x1280/1088x1920 --targets sm86,sm89
   deblurrt build --onnx=m.onnx --saveEngine=m.engine --optShapes=frames:1x720x1280x3"""
 
+#: options that say where results go, or spell MODEL
+NOT_REPEATED = frozenset({"output", "force", "json_place", "onnx_place"})
 DEFAULT_SIZE: Size = (720, 1280)
 SHAPES = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)/(\d+)x(\d+)")
 
@@ -96,14 +100,20 @@ def build_command(**options: Any) -> int:
     path = options["output"] or _place(model)
     _check_places(path, model, options)
     config = _config(options)
-    from ..engines.engine_build import engine_from_onnx
+    from ..engines.engine_build import Origin, engine_from_onnx
 
     console = terminal()
     with build_progress(console) as bar:
         file = _file(model, options, bar.stage)
         config = replace(config, shapes=_shapes(options, file))
         result = engine_from_onnx(
-            file, config, path, model=model, force=options["force"], on_event=bar.event, say=bar.say
+            file,
+            config,
+            path,
+            origin=Origin(model, _command(model)),
+            force=options["force"],
+            on_event=bar.event,
+            say=bar.say,
         )
     manifest = result.engine.manifest
     how = "found in the cache" if result.is_cached else f"built in {manifest.build_seconds or 0:.1f} s"
@@ -123,6 +133,20 @@ def _model(positional: str | None, spelled: str | None) -> str:
     if (positional is None) == (spelled is None):
         raise UsageError("give one MODEL: a FILE.onnx or a network (deblurrt models)")
     return positional or spelled or ""
+
+
+def _command(model: str) -> str:
+    """The command as it was given, without where its results go."""
+    context = click.get_current_context()
+    words = ["deblurrt", "build", model]
+    for option in context.command.params:
+        is_given = context.get_parameter_source(option.name or "") == ParameterSource.COMMANDLINE
+        if not isinstance(option, click.Option) or not is_given or option.name in NOT_REPEATED:
+            continue
+        value = context.params[option.name or ""]
+        text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        words += [option.opts[0]] if option.is_flag else [option.opts[0], text]
+    return shlex.join(words)
 
 
 def _place(model: str) -> Path:

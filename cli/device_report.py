@@ -22,7 +22,7 @@ from ..core.manifest import manifest_path
 from ..core.outputs import check_output, output_error, write_whole
 from ..core.pictures import Pixels
 from ..engines.build_config import BackendName, BuildConfig
-from ..engines.engine_build import engine_from_onnx
+from ..engines.engine_build import Origin, engine_from_onnx
 from ..export.export_config import ExportConfig, Precision
 from ..export.parity import FP16_GATE, compare_arrays, sample_windows
 from ..models.zoo_facts import FACTS
@@ -190,7 +190,7 @@ class _Report:
 
     def _build(self, name: str, file: OnnxFile, row: Row) -> Path:
         path = self._folder / f"{name}.engine"
-        result = engine_from_onnx(file, BuildConfig(self._backend), path, model=name, force=True, say=self._say)
+        result = engine_from_onnx(file, BuildConfig(self._backend), path, origin=Origin(name), force=True, say=self._say)
         row["engine"] = {**result.engine.manifest.to_dict(), "cached": result.is_cached}
         open_engine(path)
         return path

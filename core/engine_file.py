@@ -91,18 +91,17 @@ class EngineFile:
             )
 
     def rebuild(self) -> str:
-        """The command that builds the engine again."""
-        manifest = self.manifest
+        """The command that builds the engine again, in its place."""
+        manifest, place = self.manifest, shlex.quote(str(self.path))
+        if manifest.command:
+            return f"{manifest.command} -o {place} --force"
         least, best, most = (f"{height}x{width}" for height, width in manifest.shapes)
         sizes = f"--size {best}" if least == best == most else f"--shapes {least}/{best}/{most}"
         # an ONNX file brings its types along
         types = set(manifest.precision) & NETWORK_PRECISIONS if not manifest.model.endswith(".onnx") else set()
         precision = f" --precision {max(types, key=lambda name: manifest.precision[name])}" if types else ""
-        name = shlex.quote(self.path.name)
-        return (
-            f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend} {sizes}{precision} -o {name} "
-            "--force"
-        )
+        model = shlex.quote(manifest.model)
+        return f"deblurrt build {model} --backend {manifest.backend} {sizes}{precision} -o {place} --force"
 
 
 def is_engine(path: str | Path) -> bool:

@@ -41,7 +41,7 @@ SHA256 = re.compile(r"([0-9a-f]{64})?")
 #: control characters and halves of characters, which spoil a terminal or cannot be printed
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: what people are shown as it is
-TEXTS = ("model", "tensorrt", "cuda", "driver", "gpu", "calibration")
+TEXTS = ("model", "tensorrt", "cuda", "driver", "gpu", "calibration", "command")
 #: smallest, typical and largest, each a height and a width
 SIZES, SIDES = 3, 2
 
@@ -73,6 +73,7 @@ class EngineManifest:
         build_seconds: How long the builder worked.
         plan_sha256: Of the engine.
         plan_bytes: Its size.
+        command: That built it, without the place of the engine; empty: it was built from Python.
         version: Of this record.
 
     Raises:
@@ -101,6 +102,7 @@ class EngineManifest:
     build_seconds: float | None = None
     plan_sha256: str = ""
     plan_bytes: int = 0
+    command: str = ""
     version: int = MANIFEST_VERSION
 
     def __post_init__(self) -> None:

@@ -38,6 +38,22 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a build comes from; kept in the manifest for messages.
+
+    Attributes:
+        model: What the user calls it; empty: the file's name.
+        command: That builds it, without the place of the engine; empty: there was none.
+    """
+
+    model: str = ""
+    command: str = ""
+
+
+UNNAMED = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineResult:
     """What a build gave.
 
@@ -59,7 +75,7 @@ def engine_from_onnx(
     config: BuildConfig,
     path: Path,
     *,
-    model: str = "",
+    origin: Origin = UNNAMED,
     force: bool = False,
     on_event: OnEvent = lambda _event: None,
     say: Say = lambda _line: None,
@@ -70,7 +86,7 @@ def engine_from_onnx(
         onnx_file: Typed; its precision is the engine's.
         config: Every choice.
         path: Of the engine; its manifest goes to ``<path>.json``, last.
-        model: What it is called in messages and in the command that builds it again; the file if not given.
+        origin: What messages call it, and the command they give to build it again.
         force: Whether what lies there is replaced.
         on_event: Told every event of the builder.
         say: Told what happens, line by line.
@@ -84,8 +100,8 @@ def engine_from_onnx(
     """
     for place in (path, manifest_path(path)):
         check_output(place, force=force)
-    work = _Build(onnx_file, config, model or str(onnx_file.path), on_event, say)
-    return work.into(path)
+    work = _Build(onnx_file, config, origin.model or str(onnx_file.path), on_event, say)
+    return work.into(path, origin.command)
 
 
 class _Build:
@@ -98,7 +114,7 @@ class _Build:
         self._wanted = identify(onnx_file, self._config, model, self._gpus)
         self._cache = EngineCache(cache_folder("engines"))
 
-    def into(self, path: Path) -> EngineResult:
+    def into(self, path: Path, command: str) -> EngineResult:
         found = self._cache.find(self._wanted)
         built, reason = None, "everything that decides it is the same"
         if found is None:
@@ -109,7 +125,7 @@ class _Build:
                     self._say(f"not in the cache: {reason}")
                     built, found = self._built()
         # the same engine may have been built from a file of another name
-        found = replace(found, manifest=replace(found.manifest, model=self._wanted.model))
+        found = replace(found, manifest=replace(found.manifest, model=self._wanted.model, command=command))
         place_beside(found, path)
         return EngineResult(EngineFile(path, found.manifest), built is None, reason, built)
 

@@ -45,11 +45,12 @@ of the multiply-accumulates of convolutions that the engine's layers really comp
 """
 
 
-def page(rows: Sequence[Row]) -> str:
+def page(rows: Sequence[Row], shipped: Sequence[str]) -> str:
     """Write the page.
 
     Args:
-        rows: As ``zoo_exports.measure`` gives them.
+        rows: As ``zoo_exports.measure`` gives them; figures that were not measured are missing.
+        shipped: Networks that ship as files, of which engines alone are shown.
     """
     versions = {name: require(name, purpose="name its version").__version__ for name in ("torch", "onnxruntime")}
     versions["openvino"] = require("openvino", purpose="name its version").__version__.partition("-")[0]
@@ -59,18 +60,26 @@ def page(rows: Sequence[Row]) -> str:
         f"- {row['network']}, {kind}: {row['engines'][kind]['error']}"
         for row in rows
         for kind in KINDS
-        if "error" in row["engines"][kind]
+        if "error" in row["engines"].get(kind, {})
     ]
     failures = "\n".join(["", "Not built:", "", *failed, ""]) if failed else ""
     machine = f"{platform.machine()}, Python {platform.python_version()}"
-    return "".join([INTRODUCTION.format(machine=machine, **versions), _files(rows), ENGINES, _engines(rows), failures])
+    introduction = INTRODUCTION.format(machine=machine, **versions)
+    return "".join([introduction, _files(rows), ENGINES, _engines(rows), failures, *_missing(rows, shipped)])
+
+
+def _missing(rows: Sequence[Row], shipped: Sequence[str]) -> list[str]:
+    files = [row["network"] for row in rows if "nodes" not in row and row["network"] not in shipped]
+    engines = [row["network"] for row in rows if not row["engines"]]
+    lacking = {"Files": files, "Engines": engines}
+    return [f"\n{what} not measured: {', '.join(names)}.\n" for what, names in lacking.items() if names]
 
 
 def _files(rows: Iterable[Row]) -> str:
     head = ("network", "parameters", "nodes", "MiB", "fp16 MiB", "seconds", "max abs", "OpenVINO", "fp16 dB", "kept")
     lines = []
     for row in rows:
-        if "nodes" not in row:  # shipped as a file
+        if "nodes" not in row:
             continue
         differences = ", ".join(f"{value:.1e} ({size})" for size, value in row["max_abs"].items())
         lines.append(
@@ -92,7 +101,7 @@ def _files(rows: Iterable[Row]) -> str:
 
 def _engines(rows: Iterable[Row]) -> str:
     head = ("network", "engine", "build s", "MiB", "activation MiB", "estimate MiB", "fp16")
-    lines = [[row["network"], kind, *_cells(row["engines"][kind])] for row in rows for kind in KINDS]
+    lines = [[row["network"], kind, *_cells(row["engines"][kind])] for row in rows for kind in KINDS if row["engines"]]
     return _table(head, lines)
 
 

@@ -62,6 +62,43 @@ def test_engine_has_a_manifest_and_the_second_build_is_found_without_torch(engin
     assert told["plan_sha256"] == manifest.plan_sha256
 
 
+def test_damaged_engine_names_the_command_that_built_it(deblurrt: Deblurrt, tmp_path: Path, capsys: Shown) -> None:
+    path = tmp_path / "a.engine"
+    options = ("--targets", "sm89,sm86", "--size", "64x96", "--optimization-level", "1", "--allow-mixed")
+    assert deblurrt("build", "fast", *RTX, *options, "-o", path, "--force") == 0
+    path.write_bytes(path.read_bytes()[:-1])
+    assert deblurrt("inspect", path) == 6
+    said = capsys.readouterr().err
+    command = "deblurrt build fast --backend tensorrt-rtx --size 64x96 --targets sm89,sm86 --optimization-level 1"
+    assert f"{command} --allow-mixed -o {path} --force" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fast.onnx", "-o", "fast.onnx", "--force"], "-o and MODEL are both fast.onnx"),
+        (["fast", "-o", "a.engine", "--json", "a.engine"], "--json and -o are both a.engine"),
+        (["fast", "-o", "a.engine", "--json", "a.engine.json"], "--json and -o's manifest are both a.engine.json"),
+        (["fast", "--workspace", "5", "--memPoolSize=workspace:5"], "--workspace and --memPoolSize say the same"),
+        (["fast", "--time-limit", "inf"], "the time limit is inf s"),
+        (["fast", "--time-limit", "nan"], "the time limit is nan s"),
+    ],
+)
+def test_clashing_choices_are_refused_before_any_work(
+    deblurrt: Deblurrt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Shown,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fast.onnx").write_bytes(b"mine")
+    assert deblurrt("build", *arguments, *RTX) == 2
+    assert said in capsys.readouterr().err
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"mine"]
+
+
 def test_other_sizes_are_a_miss_that_is_explained(
     deblurrt: Deblurrt, engine: Path, tmp_path: Path, capsys: Shown
 ) -> None:

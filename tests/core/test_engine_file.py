@@ -65,6 +65,12 @@ def test_misfit_names_the_command_that_builds_it() -> None:
     EngineFile(Path("m.engine"), ORIN).check_fits(HERE)
 
 
+def test_command_that_built_it_builds_it_again() -> None:
+    known = replace(RTX, command="deblurrt build edpn_sr --checkpoint 'my weights.pth' --targets sm86")
+    path = Path("engines/my m.engine")
+    assert EngineFile(path, known).rebuild() == f"{known.command} -o 'engines/my m.engine' --force"
+
+
 def test_network_is_built_again_in_its_types() -> None:
     network = replace(RTX, model="mprnet", shapes=((720, 1280),) * 3, precision={"fp16": 0.004, "fp32": 0.996})
     command = "deblurrt build mprnet --backend tensorrt-rtx --size 720x1280 --precision fp32 -o m.engine --force"

@@ -25,7 +25,7 @@ from deblurrt.core.manifest import read_manifest
 from deblurrt.engines import engine_build
 from deblurrt.engines.build_config import MODULES, BuildConfig, Shapes
 from deblurrt.engines.build_process import BuiltPlan, build_plan
-from deblurrt.engines.engine_build import engine_from_onnx, identify
+from deblurrt.engines.engine_build import Origin, engine_from_onnx, identify
 from deblurrt.engines.precision_label import PrecisionLabel
 
 ORIN = GpuFacts((Gpu("Orin", "8.7", 30000, 20000),), "540.4.0", "12.6")
@@ -142,8 +142,8 @@ def test_layers_in_more_bits_are_refused_unless_accepted(
 
 
 def test_engine_of_the_cache_is_called_what_was_asked_for(gpu: object, file: OnnxFile, tmp_path: Path) -> None:
-    engine_from_onnx(file, CONFIG, tmp_path / "a.engine", model="first.onnx")
-    assert engine_from_onnx(file, CONFIG, tmp_path / "b.engine", model="second.onnx").is_cached
+    engine_from_onnx(file, CONFIG, tmp_path / "a.engine", origin=Origin("first.onnx"))
+    assert engine_from_onnx(file, CONFIG, tmp_path / "b.engine", origin=Origin("second.onnx")).is_cached
     assert read_manifest(tmp_path / "b.engine").model == "second.onnx"
     assert read_manifest(tmp_path / "a.engine").model == "first.onnx"
 
