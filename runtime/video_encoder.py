@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import OutputError
 from ..core.optional import require
+from .codec_choice import WITHOUT_QUALITY, bit_rate_of, hardware_options, working_codec
 from .color import ColorConverter, tag
 from .frame import Frame
 from .frame_clock import FrameClock
@@ -45,6 +46,7 @@ class EncoderConfig:
         tune: x264's tuning, such as ``zerolatency``; empty for none.
         keyframe_interval_s: Longest time between key frames; a crash loses little more than this.
         threads: Of the encoder, 0 for one and a half per core.
+        codec: FFmpeg's name of the encoder; ``auto`` for the first of the machine that works.
     """
 
     preset: str = "superfast"
@@ -52,11 +54,12 @@ class EncoderConfig:
     tune: str = ""
     keyframe_interval_s: float = 2.0
     threads: int = 0
+    codec: str = "libx264"
 
 
 FILE_ENCODER = EncoderConfig()
 #: for pictures that are watched while they are made: no look-ahead, no B-frames
-LIVE_ENCODER = EncoderConfig(tune="zerolatency")
+LIVE_ENCODER = EncoderConfig(tune="zerolatency", codec="auto")
 
 
 class VideoEncoder:
@@ -80,9 +83,12 @@ class VideoEncoder:
         self._clock, self._copy = FrameClock(first, rate), copy
         self._converter = ColorConverter()
         self._output = _open(part, CONTAINERS[suffix], self._clock.time_base)
+        codec = working_codec(self._size, self._pixel_format) if config.codec == "auto" else config.codec
         self._stream: Any = self._output.add_stream(
-            "libx264", rate=rate.limit_denominator(100_000), options=_x264_options(config, rate)
+            codec, rate=rate.limit_denominator(100_000), options=_codec_options(codec, config, rate)
         )
+        if codec in WITHOUT_QUALITY:
+            self._stream.codec_context.bit_rate = bit_rate_of(self._size, rate)
         self._set_up_stream(config)
         if copy is not None:
             copy.add_streams(self._output, self._clock.shift_s)
@@ -148,7 +154,9 @@ def _open(part: Path, muxer: str, time_base: Fraction) -> OutputContainer:
     return output
 
 
-def _x264_options(config: EncoderConfig, rate: Fraction) -> dict[str, str]:
-    keyframe_interval = max(1, round(config.keyframe_interval_s * rate))
-    options = {"preset": config.preset, "crf": str(config.crf), "g": str(keyframe_interval)}
-    return options | ({"tune": config.tune} if config.tune else {})
+def _codec_options(codec: str, config: EncoderConfig, rate: Fraction) -> dict[str, str]:
+    options = {"g": str(max(1, round(config.keyframe_interval_s * rate)))}
+    if codec == "libx264":
+        options |= {"preset": config.preset, "crf": str(config.crf)}
+        return options | ({"tune": config.tune} if config.tune else {})
+    return options | hardware_options(codec, config.crf)
