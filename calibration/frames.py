@@ -126,9 +126,12 @@ def _test_split(choice: FrameChoice) -> str | None:
     """The held-back split the data belongs to; None: none.
 
     Raises:
+        SourceError: There is nothing.
         UsageError: It is one, and was not allowed.
     """
     for root in choice.roots:
+        if not root.exists():
+            raise SourceError(f"no data at {root}; give a root of REDS, a folder of pictures or a video with --data")
         layout = layout_of(root) if root.is_dir() else None
         has_splits = layout is not None and bool(layout.splits)
         split = choice.split if has_splits and choice.split in SCORED_SPLITS else None
@@ -144,8 +147,6 @@ def _test_split(choice: FrameChoice) -> str | None:
 
 
 def _clips(root: Path, choice: FrameChoice, contract: FrameContract) -> list[Clip]:
-    if not root.exists():
-        raise SourceError(f"no data at {root}; give a root of REDS, a folder of pictures or a video with --data")
     if root.is_file():
         return [PictureClip(root.stem, (root,))] if is_picture(root) else [VideoClip(root, count_frames(root))]
     layout = layout_of(root)

@@ -75,10 +75,14 @@ def _whole_values(view: GraphView, products: Sequence[Site], skips: Sequence[Sit
     for node in reversed(view.nodes):
         if node.op_type == "Concat" and node.output[0] in values:
             values.update(dict.fromkeys(view.sources(node)))
-    found = []
-    for node in view.nodes:
-        found += [(node.name, place) for place, name in enumerate(node.input) if name in values]
-    return found
+    chosen = {site.name for site in products}
+    return [
+        (node.name, place)
+        for node in view.nodes
+        for place, name in enumerate(node.input)
+        # the picture itself goes to the global skip as it is
+        if name in values and (name in view.behind_products or node.name in chosen)
+    ]
 
 
 def result_of(view: GraphView, node: Any) -> str:

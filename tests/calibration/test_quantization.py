@@ -1,0 +1,195 @@
+"""A quantisation from frames to file: the same again, resumed, refused, within its budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from deblurrt.calibration import FrameChoice, Frames, Quantization, QuantizeConfig, choose_frames, quantize
+from deblurrt.calibration import calibrator as calibrator_module
+from deblurrt.calibration import quantization as quantization_module
+from deblurrt.calibration.tensor_statistics import load_statistics
+from deblurrt.core.artifacts import open_onnx
+from deblurrt.core.errors import InputError, QualityError, UsageError
+from tests.calibration.small_networks import CONTRACT, attentive, residual, write_frames, write_pairs
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Frames:
+    return choose_frames(FrameChoice((write_pairs(tmp_path / "pairs", 8),)), CONTRACT)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Frames:
+    """Frames nobody knows the sharp form of: what is lost is counted against the float result, so never below 0."""
+    return choose_frames(FrameChoice((write_frames(tmp_path / "pictures", 8),)), CONTRACT)
+
+
+def work(frames: Frames | None, config: QuantizeConfig, place: Path | None = None, model: Any = None) -> Quantization:
+    return Quantization(residual() if model is None else model, "small.onnx", CONTRACT, frames, config, place)
+
+
+def as_bytes(model: Any) -> bytes:
+    found: bytes = model.SerializeToString(deterministic=True)
+    return found
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "openvino", "onnxruntime"])
+def test_same_frames_seed_and_model_give_the_same_bytes(frames: Frames, target: Any) -> None:
+    config = QuantizeConfig(target)
+    assert as_bytes(work(frames, config).run()) == as_bytes(work(frames, config).run())
+
+
+def test_other_frames_give_another_hash(frames: Frames, tmp_path: Path) -> None:
+    other = choose_frames(FrameChoice((write_frames(tmp_path / "other", 8),)), CONTRACT)
+    hashes = set()
+    for given in (frames, other):
+        metadata = {entry.key: entry.value for entry in work(given, QuantizeConfig()).run().metadata_props}
+        hashes.add(json.loads(metadata["deblurrt.provenance"])["calibration_sha256"])
+    assert len(hashes) == 2
+
+
+def test_file_says_what_it_was_calibrated_on(frames: Frames, tmp_path: Path) -> None:
+    path = tmp_path / "small.onnx"
+    onnx.save(residual(), path)
+    file = quantize(open_onnx(path), frames, QuantizeConfig("openvino"))
+    assert file.path.name == "small_int8.onnx"
+    assert file.provenance["calibration"]["frames"] == list(frames.names)
+    assert file.provenance["calibration"]["frames_sha256"] == frames.sha256
+    assert file.contract == CONTRACT
+
+
+def test_quantised_graph_gives_nearly_the_same_picture(frames: Frames) -> None:
+    task = work(frames, QuantizeConfig("openvino"))
+    task.run()
+    quality = task.report().quality
+    assert quality is not None
+    assert quality.has_truth
+    assert len(quality.frames) == len(frames.held_out)
+    # a grey level and a half RMS: random weights of width 4 have no room to spare
+    assert (quality.mean("mse") or 0) < (1.5 / 255) ** 2
+
+
+@pytest.mark.parametrize("form", ["w8a16", "fp8"])
+def test_other_formats_run(frames: Frames, form: Any) -> None:
+    task = work(frames, QuantizeConfig("tensorrt", format=form, ends=True))
+    task.run()
+    assert task.report().share == 1.0
+
+
+def test_statistics_are_kept_and_taken_again(frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "statistics.npz"
+    first = as_bytes(work(frames, QuantizeConfig(), place).run())
+    whole = place.read_bytes()
+    monkeypatch.setattr(quantization_module, "calibrate", None)
+    assert as_bytes(work(frames, QuantizeConfig(), place).run()) == first
+    assert place.read_bytes() == whole
+
+
+def test_statistics_alone_are_enough_without_frames(frames: Frames, tmp_path: Path) -> None:
+    place = tmp_path / "statistics.npz"
+    work(frames, QuantizeConfig(), place).run()
+    task = work(None, QuantizeConfig(), place)
+    task.run()
+    assert task.report().key.names == frames.names
+    assert task.report().quality is None
+
+
+def test_interrupted_calibration_goes_on_where_it_was(
+    frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, whole = tmp_path / "statistics.npz", tmp_path / "whole.npz"
+    work(frames, QuantizeConfig(), whole).run()
+    monkeypatch.setattr(calibrator_module, "SAVE_EVERY_S", 0.0)
+    seen = 0
+
+    def stop(_what: str, done: int, _total: int) -> None:
+        nonlocal seen
+        if done == 2:
+            raise KeyboardInterrupt
+        seen = done
+
+    with pytest.raises(KeyboardInterrupt):
+        Quantization(residual(), "small.onnx", CONTRACT, frames, QuantizeConfig(), place, stop).run()
+    assert load_statistics(place).frames == 2
+    work(frames, QuantizeConfig(), place).run()
+    assert place.read_bytes() == whole.read_bytes()
+
+
+def test_statistics_of_another_network_or_other_frames_are_refused(frames: Frames, tmp_path: Path) -> None:
+    place = tmp_path / "statistics.npz"
+    work(frames, QuantizeConfig(), place).run()
+    with pytest.raises(InputError, match="statistics of another network"):
+        work(frames, QuantizeConfig(), place, attentive()).run()
+    other = choose_frames(FrameChoice((write_frames(tmp_path / "other", 8),)), CONTRACT)
+    with pytest.raises(InputError, match="statistics of other frames"):
+        work(other, QuantizeConfig(), place).run()
+    place.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="holds no statistics"):
+        work(frames, QuantizeConfig(), place).run()
+
+
+def test_frames_are_needed_where_nothing_is_known(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no frames to calibrate on"):
+        work(None, QuantizeConfig()).run()
+
+
+def test_quantised_file_is_not_quantised_again(frames: Frames) -> None:
+    model = work(frames, QuantizeConfig()).run()
+    with pytest.raises(UsageError, match="quantised already"):
+        work(frames, QuantizeConfig(), model=model)
+
+
+def test_wide_budget_takes_everything(frames: Frames) -> None:
+    task = work(frames, QuantizeConfig("tensorrt", psnr_budget_db=20.0))
+    task.run()
+    assert task.report().share == 1.0
+
+
+def test_budget_that_cannot_be_met_is_refused_and_says_what_was(pictures: Frames) -> None:
+    with pytest.raises(QualityError, match=r"the budget is 0 dB.* least lost was"):
+        work(pictures, QuantizeConfig("tensorrt", psnr_budget_db=0.0)).run()
+
+
+def test_budget_keeps_the_layers_that_err_most(pictures: Frames) -> None:
+    everything = work(pictures, QuantizeConfig("openvino"))
+    everything.run()
+    lost = everything.report().quality
+    assert lost is not None
+    budget = lost.lost_db * 0.7
+    assert budget > 0
+    task = work(pictures, QuantizeConfig("openvino", psnr_budget_db=budget))
+    task.run()
+    report = task.report()
+    assert report.quality is not None
+    assert report.quality.lost_db <= budget
+    assert 0.5 <= report.share < 1.0
+    assert any(trial.is_best for trial in report.trials)
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"target": "openvino", "format": "fp8"}, "fp8 is for TensorRT"),
+        ({"target": "onnxruntime", "format": "w8a16"}, "ONNX Runtime unpacks them"),
+        ({"target": "openvino", "rest": "fp16"}, "fp16 beside 8 bits is for TensorRT"),
+        ({"method": "guess"}, "expected one of"),
+    ],
+)
+def test_choices_that_contradict_each_other_are_refused(choices: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        QuantizeConfig(**choices)
+
+
+def test_ends_are_float_for_tensorrt_alone() -> None:
+    assert [QuantizeConfig(target).with_ends for target in ("tensorrt", "openvino", "onnxruntime")] == [
+        False,
+        True,
+        True,
+    ]
+    assert np.isclose(QuantizeConfig().weight_peak, 127)
