@@ -19,7 +19,7 @@ from ..runtime.live_flow import LatePolicy
 from ..runtime.live_runner import LiveConfig
 from ..runtime.live_worker import TIMED_RUNS
 from ..runtime.terminal import Terminal
-from .flow_simulation import MS, Scenario, Service, Simulation, frames_at
+from .flow_simulation import MS, Scenario, Service, Simulation, frames_at, one_by_one
 from .page_sections import write_section
 from .scripted_runs import run_scripted
 
@@ -114,7 +114,7 @@ def simulated_row(engine: str, policy: str) -> Row:
     """Run one engine under one policy on a virtual clock."""
     services = (Service(round(duration_ms * MS)) for duration_ms in durations_ms(engine))
     frames = frames_at([round(index * 1000 * MS / FPS) for index in range(FRAMES)])
-    simulation = Simulation(Scenario([frames], services, round(DEADLINE_MS * MS), POLICIES[policy]))
+    simulation = Simulation(Scenario([frames], one_by_one(services), round(DEADLINE_MS * MS), POLICIES[policy]))
     simulation.run()
     return row_of(engine, policy, simulation.ledgers[0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,13 +34,23 @@ class Service:
     fault: str = ""
 
 
+#: says what the engine does with a job
+Serve = Callable[[Job], Service]
+
+
+def one_by_one(services: Iterable[Service]) -> Serve:
+    """An engine that does one thing after the other, whatever it is given."""
+    waiting = iter(services)
+    return lambda _job: next(waiting)
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """What happens to a flow from outside.
 
     Attributes:
         arrivals: Per camera the frames, with ``t_capture_ns`` as the time of arrival, increasing.
-        services: Gives the engine's behaviour, job after job.
+        serve: Says what the engine does with a job.
         deadline_ns: Of every camera; None for none.
         late: What happens to frames that cannot be restored in time.
         models: Names of the networks, largest first.
@@ -50,7 +60,7 @@ class Scenario:
     """
 
     arrivals: Sequence[Sequence[Frame]]
-    services: Iterator[Service]
+    serve: Serve
     deadline_ns: int | None
     late: LatePolicy = "admit"
     models: tuple[str, ...] = ("engine",)
@@ -119,7 +129,7 @@ class Simulation:
         job = flow.next_job(now_ns)
         if job is None:
             return
-        service = next(self.scenario.services)
+        service = self.scenario.serve(job)
         if service.duration_ns is not None:
             self._at(now_ns + service.duration_ns, self._completion(flow, job, service))
 

@@ -83,6 +83,7 @@ class Flow:
         self.job: Job | None = None
         self._late = late
         self._is_stopped = False
+        self._turn = 0
 
     def arrive(self, lane: Lane, frame: Frame, now_ns: int, sharp_reason: str = "") -> None:
         """Take a captured frame; with a reason why it is sharp it goes out untouched."""
@@ -100,13 +101,16 @@ class Flow:
             lane.mailbox = entry
 
     def next_job(self, now_ns: int) -> Job | None:
-        """Give the worker something to do; None where nothing may start. The camera served longest ago is first."""
+        """Give the worker something to do; None where nothing may start. Fewest turns come first."""
         self.tick(now_ns)
         if self.job is not None or self.down or self._is_stopped:
             return None
-        for lane in sorted(self.lanes, key=lambda lane: lane.served_ns):
+        for lane in sorted(self.lanes, key=lambda lane: lane.turn):
             entry = lane.mailbox
             if entry is None:
+                continue
+            if self._is_others_turn(lane, now_ns):
+                self._end(lane, entry, Terminal.PASS_ADMISSION, now_ns, "it is another camera's turn")
                 continue
             decision = self.admission.decide(entry.frame.size, entry.left_ns(now_ns), now_ns)
             if decision.action != "run":
@@ -178,6 +182,22 @@ class Flow:
         found = [lane.ledger.imbalance(lane.inside) for lane in self.lanes]
         return [problem for problem in found if problem is not None]
 
+    def _is_others_turn(self, lane: Lane, now_ns: int) -> bool:
+        """Whether a camera with fewer turns is about to give a frame, which a run now would make too late."""
+        if self._late != "admit" or lane.mailbox is None or lane.deadline_ns is None:
+            return False
+        run_ns = self.admission.estimate_ns(lane.mailbox.frame.size) or 0
+        near_ns = [
+            other.expected_ns
+            for other in self.lanes
+            if other.turn < lane.turn
+            and other.mailbox is None
+            and other.expected_ns is not None
+            and now_ns - other.period_ns // 2 <= other.expected_ns <= now_ns + run_ns
+        ]
+        done_ns = now_ns + (1 + len(near_ns)) * run_ns
+        return bool(near_ns) and done_ns > max(near_ns) + lane.deadline_ns - GUARD_NS
+
     def _start(self, decision: Decision, lane: Lane, entry: Entry, now_ns: int) -> Job:
         estimate_ns = self.admission.estimate_ns(entry.frame.size) or 0
         patience_ns = max(HANG_NS, HANG_TIMES * estimate_ns)
@@ -185,8 +205,11 @@ class Flow:
             patience_ns = WARM_UP_HANG_NS
             self._pass_waiting(now_ns, Terminal.PASS_WARMUP)
         else:
-            entry.started_ns = lane.served_ns = now_ns
+            entry.started_ns = now_ns
             lane.mailbox = None
+            # one that was away does not get all the turns it missed
+            lane.turn = max(lane.turn, self._turn - len(self.lanes)) + 1
+            self._turn = max(self._turn, lane.turn)
         return Job(decision, lane, entry, now_ns, now_ns + patience_ns)
 
     def _restored(self, job: Job, outcome: Outcome, now_ns: int) -> None:

@@ -65,7 +65,7 @@ class Lane:
 
     Attributes:
         mailbox: The newest frame no network has taken yet.
-        served_ns: When a network last took one of its frames.
+        turn: Counts its turns at the networks; the camera with the lowest is next.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Lane:
         self.ledger = ledger
         self.deadline_ns, self.period_ns = deadline_ns, period_ns
         self.mailbox: Entry | None = None
-        self.served_ns = 0
+        self.turn = 0
         self._deliver = deliver
         self._order: deque[Entry] = deque()
         self._last: Frame | None = None
@@ -83,6 +83,11 @@ class Lane:
     def inside(self) -> int:
         """Frames that came and have not gone."""
         return len(self._order)
+
+    @property
+    def expected_ns(self) -> int | None:
+        """When the next frame should come; None before the first."""
+        return None if self._last is None else self._last.t_capture_ns + self.period_ns
 
     def add(self, frame: Frame) -> Entry:
         """Take a captured frame; it is not in the mailbox yet."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deblurrt.profiling.flow_simulation import MS, Scenario, Service, Simulation, frames_at
+from deblurrt.profiling.flow_simulation import MS, Scenario, Service, Simulation, frames_at, one_by_one
 from deblurrt.runtime.live_flow import LatePolicy
 from deblurrt.runtime.terminal import Terminal
 
@@ -41,7 +41,7 @@ def random_scenario(rng: random.Random) -> Scenario:
     deadline_ns = rng.choice([None, 0, 1, 10, 33, 50, 200]) if late == "drop" else rng.choice([0, 1, 10, 33, 50, 200])
     return Scenario(
         arrivals,
-        random_services(rng),
+        one_by_one(random_services(rng)),
         None if deadline_ns is None else deadline_ns * MS,
         late,
         models=("large", "small")[: rng.choice([1, 2])],
