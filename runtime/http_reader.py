@@ -33,7 +33,8 @@ _CHUNK_BYTES = 65536
 _MAX_PICTURE_BYTES = 64 << 20
 
 _START = b"\xff\xd8\xff"
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_FIRST_SEGMENT, _END_OF_IMAGE, _START_OF_SCAN = 0xC0, 0xD9, 0xDA
+_CUT_OFF = -1
 #: in coded data, a marker that is no stuffed zero, no restart and no filling
 _SCAN_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -97,27 +98,35 @@ class JpegSplitter:
 
     def _find_end(self) -> int | None:
         """Give the end of the first picture; None when more bytes are needed."""
-        if not self._is_inside and not self._find_start():
-            return None
-        while self._place + 4 <= len(self._buffer) or self._is_scan:
+        while self._is_inside or self._find_start():
+            end = self._parse()
+            if end != _CUT_OFF:
+                return end
+            self._drop(self._place)
+        return None
+
+    def _parse(self) -> int | None:
+        """Go on through the segments of the picture at 0; its end, None for more bytes, or ``_CUT_OFF``."""
+        buffer = self._buffer
+        while True:
             if self._is_scan:
-                found = _SCAN_MARKER.search(self._buffer, self._place)
+                found = _SCAN_MARKER.search(buffer, self._place)
                 if found is None:
-                    self._place = max(len(self._buffer) - 1, 0)
+                    self._place = max(len(buffer) - 1, self._place)
                     return None
                 self._place, self._is_scan = found.start(), False
-            marker = self._buffer[self._place + 1]
-            if self._buffer[self._place] != 0xFF or marker == _START[1]:
-                # Not a marker where one must be, or the next picture: this one was cut off.
-                self._drop(self._place)
-                return self._find_end()
+            if self._place + 2 > len(buffer):
+                return None
+            first, marker = buffer[self._place : self._place + 2]
             if marker == _END_OF_IMAGE:
                 return self._place + 2
-            if self._place + 4 > len(self._buffer):
+            if first != 0xFF or not _FIRST_SEGMENT <= marker < 0xFF or marker == _START[1]:
+                # No segment where one must be, or the next picture: this one was cut off.
+                return _CUT_OFF
+            if self._place + 4 > len(buffer):
                 return None
-            self._place += 2 + int.from_bytes(self._buffer[self._place + 2 : self._place + 4], "big")
+            self._place += 2 + int.from_bytes(buffer[self._place + 2 : self._place + 4], "big")
             self._is_scan = marker == _START_OF_SCAN
-        return None
 
     def _find_start(self) -> bool:
         start = self._buffer.find(_START)

@@ -14,7 +14,7 @@ from ..core.outputs import check_output, check_still_free, output_error, part_of
 from ..core.pictures import PICTURE_SUFFIXES, Pixels, is_picture, read_picture, write_picture
 from .frame import Frame
 from .sinks import SinkOptions
-from .sources import SourceInfo
+from .sources import SourceInfo, is_pattern
 
 #: unnamed frames are numbered with this many digits, as in REDS
 NUMBER_DIGITS = 8
@@ -30,7 +30,7 @@ class PictureFolderSource:
     out and reported at the end. A change of size begins a new epoch. Frames carry no time.
 
     Args:
-        path: A folder, or one picture.
+        path: A folder, one picture, or a pattern for the names of pictures in one folder.
 
     Raises:
         SourceError: Nothing there, or no picture can be read.
@@ -247,6 +247,11 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def _pictures_of(path: Path) -> list[Path]:
+    if is_pattern(path):
+        files = [file for file in path.parent.glob(path.name) if is_picture(file) and file.is_file()]
+        if not files:
+            raise SourceError(f"no picture fits {path}; check the pattern, and quote it against the shell")
+        return sorted(files, key=lambda file: (natural_key(file.name), file.name))
     if not path.exists():
         raise SourceError(f"no picture or folder at {path}; check the path")
     if not path.is_dir():

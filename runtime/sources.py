@@ -6,17 +6,23 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, UsageError
 from ..core.pictures import is_picture
 from .frame import Frame
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-#: kind of source -> (module, attribute); the attribute is called with the path
+    from .pipe_source import RawFormat
+
+#: what stands for standard input
+STANDARD_INPUT = "-"
+
+#: kind of source -> (module, attribute); the attribute is called with the path, that of a pipe with its format
 SOURCES: dict[str, tuple[str, str]] = {
+    "pipe": (".pipe_source", "PipeSource"),
     "video": (".video_source", "VideoFileSource"),
     "pictures": (".picture_folder", "PictureFolderSource"),
 }
@@ -59,8 +65,13 @@ class Source(Protocol):
         """Release everything; closing twice is fine."""
 
 
-def open_source(path: str | Path) -> Source:
-    """Open a video file, a picture or a folder of pictures, and read its first frame.
+def open_source(path: str | Path, raw: RawFormat | None = None) -> Source:
+    """Open a video file, a picture, a folder or pattern of pictures, or raw video on standard input.
+
+    Args:
+        path: A path; ``-`` for standard input; or a pattern such as ``frames/*.png``, quoted where a
+            shell would expand it.
+        raw: What plain RGB on standard input is; None for Y4M, which says it itself.
 
     Example:
         >>> with closing(open_source("drive.mp4")) as source:
@@ -68,11 +79,25 @@ def open_source(path: str | Path) -> Source:
 
     Raises:
         SourceError: There is nothing at ``path``, or nothing that can be read.
+        UsageError: ``raw`` goes with a file.
     """
+    if str(path) == STANDARD_INPUT:
+        return _factory("pipe")(raw)
+    if raw is not None:
+        raise UsageError(f"a raw format goes with standard input (-); {path} says itself what it is")
     place = Path(path)
-    if not place.exists():
+    if not place.exists() and not is_pattern(place):
         raise SourceError(f"no video, picture or folder at {place}; check the path")
-    kind = "pictures" if place.is_dir() or is_picture(place) else "video"
+    is_pictures = place.is_dir() or is_picture(place) or is_pattern(place)
+    return _factory("pictures" if is_pictures else "video")(place)
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether ``path`` is no file but a pattern for names of files in one folder."""
+    return bool(set(path.name) & set("*?[")) and not path.exists()
+
+
+def _factory(kind: str) -> Callable[..., Source]:
     module, attribute = SOURCES[kind]
-    factory = cast("Callable[[Path], Source]", getattr(importlib.import_module(module, __package__), attribute))
-    return factory(place)
+    factory: Callable[..., Source] = getattr(importlib.import_module(module, __package__), attribute)
+    return factory

@@ -44,3 +44,22 @@ def test_missing_source_is_said_in_one_line(tmp_path: Path, name: str) -> None:
         open_source(tmp_path / name)
     assert caught.value.exit_code == 6
     assert "\n" not in str(caught.value)
+
+
+def test_pattern_takes_the_pictures_it_fits_in_natural_order(tmp_path: Path) -> None:
+    for name in ("a10.png", "a9.png", "b1.png"):
+        write_picture(tmp_path / name, noise_frames(1)[0])
+    (tmp_path / "a1.txt").write_text("no picture")
+    with closing(open_source(tmp_path / "a*")) as source:
+        assert [frame.name for frame in source] == ["a9", "a10"]
+
+
+def test_pattern_that_fits_nothing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no picture fits"):
+        open_source(tmp_path / "a*.png")
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a[1].png", noise_frames(1)[0])
+    with closing(open_source(tmp_path / "a[1].png")) as source:
+        assert [frame.name for frame in source] == ["a[1]"]
