@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..calibration.frames import FrameChoice
 from ..core.artifacts import OnnxFile, load_whole, open_onnx
 from ..core.errors import UsageError
 from ..core.manifest import manifest_path
@@ -23,6 +24,7 @@ from .build_progress import build_progress
 from .exporting import ExportSource, exported_file
 from .options import SIZE, json_option, model_options
 from .output import check_apart, check_json_place, terminal, write_json
+from .quantizing import QuantizeSource, quantized_file
 from .trtexec import SHAPE, shapes_from, trtexec_options, workspace_from
 
 logger = logging.getLogger(__name__)
@@ -66,6 +68,14 @@ SHAPES = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)/(\d+)x(\d+)")
 )
 @click.option("--fp16", is_flag=True, help="trtexec's spelling of --precision fp16.")
 @click.option("--bf16", is_flag=True, help="trtexec's spelling of --precision bf16.")
+@click.option("--int8", is_flag=True, help="Quantise first, as deblurrt quantize does; needs --data.")
+@click.option(
+    "--data",
+    "roots",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="With --int8: REDS, folders or videos to calibrate on; frames are held out to say what is lost.",
+)
 @click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Most memory one layer may work with.")
 @click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help="Of the device; this GPU's if not given.")
 @click.option(
@@ -186,8 +196,12 @@ def default_backend() -> BackendName:
 
 
 def _file(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
-    """The ONNX file itself, or one that is exported from a network or in other types."""
+    """The ONNX file itself, or one that is quantised, or exported from a network or in other types."""
     precision = _precision(options)
+    if options["int8"]:
+        return _quantized(model, options, on_stage)
+    if options["roots"]:
+        raise UsageError("--data says what to calibrate on; give --int8 as well")
     path = Path(model)
     if path.suffix == ".onnx" and path.is_file():
         if options["checkpoint"] is not None or options["tlsc"] is not None:
@@ -207,6 +221,19 @@ def _file(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
     size = None if is_any else options["size"] or default
     source = ExportSource(model, options["checkpoint"], options["tlsc"], options["seed"])
     return exported_file(source, ExportConfig(size=size, precision=precision or "fp16"), on_stage)
+
+
+def _quantized(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
+    """Quantise MODEL with fp16 for the rest, any size; the profile decides what the engine takes."""
+    if _precision(options) not in (None, "fp16"):
+        raise UsageError("layers that --int8 leaves in float compute in fp16; leave --precision out")
+    if not any(options[name] for name in ("size", "shapes", "min_shapes", "opt_shapes", "max_shapes")):
+        options["size"] = DEFAULT_SIZE
+    choice = FrameChoice(options["roots"], seed=options["seed"])
+    source = QuantizeSource(model, options["checkpoint"], options["tlsc"], choice)
+    file, lost_db = quantized_file(source, lambda what, _done, _all: on_stage(what))
+    logger.warning("%s is quantised first; %s dB lost on held-out frames (deblurrt quantize --report)", model, lost_db)
+    return file
 
 
 def _precision(options: dict[str, Any]) -> Precision | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,8 @@ from ..calibration.graph_view import name_nodes
 from ..calibration.quantization import Quantization
 from ..calibration.quantize_config import QuantizeConfig, Target
 from ..calibration.quantize_report import QuantizeReport
-from ..core.artifacts import SUMMARY_KEY, OnnxFile, json_entry, load_whole, metadata_of, open_onnx
+from ..core.artifacts import SUMMARY_KEY, OnnxFile, json_entry, load_whole, metadata_of, open_onnx, write_onnx
+from ..core.caches import cache_folder
 from ..core.errors import UsageError
 from ..core.optional import require
 from ..export.export_config import ExportConfig
@@ -43,7 +45,7 @@ class QuantizeSource:
     checkpoint: Path | None
     tlsc: str | None
     choice: FrameChoice
-    statistics: Path | None
+    statistics: Path | None = None
 
 
 class QuantizeWork:
@@ -121,6 +123,29 @@ def quantize_work(source: QuantizeSource, config: QuantizeConfig, told: Told) ->
         raise UsageError("quantize needs frames to calibrate on; give --data: a root of REDS, a folder or a video")
     inner = Quantization(load_whole(file), file.path.name, contract, frames, config, source.statistics, told)
     return QuantizeWork(inner, file, config, told)
+
+
+def quantized_file(source: QuantizeSource, told: Told) -> tuple[OnnxFile, str]:
+    """Quantise for TensorRT into the cache of ONNX files.
+
+    Returns:
+        The file, named after its content, and the decibels lost on held-out frames.
+
+    Raises:
+        UsageError: Frames are missing, or not to be calibrated on.
+        InputError: The model or the frames are missing or unfit.
+        OutputError: The cache cannot be written.
+    """
+    work = quantize_work(source, QuantizeConfig(seed=source.choice.seed, rest="fp16"), told)
+    model = work.run()
+    digest = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()[:24]
+    stem = Path(source.model.partition(":")[0]).stem
+    quality = work.report().quality
+    path = cache_folder("onnx") / f"{stem}-int8-{digest}.onnx"
+    lost = "an unknown number of" if quality is None else f"{quality.lost_db:.3f}"
+    if path.is_file():
+        return open_onnx(path), lost
+    return write_onnx(model, path, force=True, external_data=work.has_external_data), lost
 
 
 def float_file(source: QuantizeSource, target: Target, on_stage: Callable[[str], None]) -> OnnxFile:

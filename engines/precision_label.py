@@ -150,10 +150,16 @@ def _label(wanted: Sequence[Convolution], got: Sequence[str]) -> PrecisionLabel:
 
 
 def _dtype(node: Any, weights: Mapping[str, Any], makers: Mapping[str, Any]) -> str:
-    """What a convolution computes in: the type of its weights, quantised ones included."""
+    """What a convolution computes in: the type of its weights; 8 bits only where what it takes has them too."""
     name = node.input[1]
+    taken = makers.get(node.input[0])
+    has_low_input = taken is not None and taken.op_type == "DequantizeLinear"
     while name in makers:
         maker = makers[name]
+        if maker.op_type == "DequantizeLinear" and not has_low_input:
+            # weights alone are stored in 8 bits: unpacked to the type of their scales
+            name = maker.input[1]
+            continue
         if maker.op_type == "Cast":
             return OF_ONNX.get(next(entry.i for entry in maker.attribute if entry.name == "to"), UNKNOWN)
         name = maker.input[0] if maker.input else ""
