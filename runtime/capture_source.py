@@ -66,6 +66,9 @@ class CaptureSource:
     Args:
         config: What to read.
         start_process: Makes a process to read with.
+
+    Attributes:
+        inbox: What ``read`` has not given yet.
     """
 
     def __init__(self, config: CaptureConfig, start_process: Callable[[], CaptureProcess] | None = None) -> None:
@@ -73,7 +76,7 @@ class CaptureSource:
         self._config = config
         self._spare = SpareProcess()
         self._take_process = start_process or self._spare.take
-        self._inbox = SourceInbox(config.name)
+        self.inbox = SourceInbox(config.name)
         self._closed = threading.Event()
         self._fps = config.fps
         self._epoch = -1
@@ -92,11 +95,11 @@ class CaptureSource:
         return self._reader
 
     def read(self, timeout_s: float) -> Frame | SourceEvent | None:
-        return self._inbox.get(timeout_s)
+        return self.inbox.get(timeout_s)
 
     def close(self) -> None:
         self._closed.set()
-        self._inbox.close()
+        self.inbox.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(self._config.grace_s + 5.0)
 
@@ -108,13 +111,13 @@ class CaptureSource:
             self._say("failed", f"defect while reading: {type(error).__name__}")
         finally:
             self._spare.close()
-            self._inbox.finish()
+            self.inbox.finish()
 
     def _connect_for_ever(self) -> None:
         backoff = Backoff(self._config.limits)
         in_vain = 0
         while not self._closed.is_set():
-            connection = _Connection(self, self._config, self._inbox)
+            connection = _Connection(self, self._config, self.inbox)
             ended = self._attempt(connection)
             if self._closed.is_set():
                 return
@@ -122,7 +125,7 @@ class CaptureSource:
             if self._is_final(ended, in_vain):
                 self._say("failed", ended.reason)
                 return
-            if in_vain <= 1:
+            if not in_vain or (in_vain == 1 and self._epoch < 0):
                 self._say("lost", ended.reason)
             self._swap_readers()
             self._spare.prepare()
@@ -183,7 +186,7 @@ class CaptureSource:
         return self._epoch
 
     def _say(self, kind: EventKind, reason: str) -> None:
-        self._inbox.put(SourceEvent(kind, f"{self.name}: {reason}", max(self._epoch, 0)))
+        self.inbox.put(SourceEvent(kind, f"{self.name}: {reason}", max(self._epoch, 0)))
 
 
 class _Connection:

@@ -25,6 +25,11 @@ class SourceInbox:
         self._is_finished = False
         self._changed = threading.Condition()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything was taken."""
+        return not self._items
+
     def put(self, item: Frame | SourceEvent) -> None:
         with self._changed:
             if self._is_finished:
