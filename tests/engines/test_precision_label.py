@@ -60,6 +60,12 @@ def test_convolution_without_a_layer_is_unknown_and_refused() -> None:
         found.check()
 
 
+def test_little_that_is_unknown_is_shown_and_accepted() -> None:
+    found = label([layer("a", "Half")], [wanted("a", 98), wanted("b", 2)])
+    assert found.shares == {"fp16": 0.98, "unknown": 0.02}
+    found.check()
+
+
 def test_layers_in_more_bits_than_the_file_says_are_refused_by_name() -> None:
     layers = [layer(name, "Float") for name in "abcd"] + [layer("e", "Int8")]
     found = label(layers, [wanted(name, 1) for name in "abcd"] + [wanted("e", 1)])
