@@ -86,7 +86,10 @@ def test_convolutions_of_a_graph_have_their_cost_and_the_type_of_their_weights()
     nodes = [
         helper.make_node("Conv", ["x", "half"], ["a"], name="a", pads=[1, 1, 1, 1]),
         helper.make_node("DequantizeLinear", ["whole", "scale"], ["w"], name="scaled"),
-        helper.make_node("Conv", ["a", "w"], ["b"], name="b"),
+        helper.make_node("QuantizeLinear", ["a", "scale"], ["low"], name="quantized"),
+        helper.make_node("DequantizeLinear", ["low", "scale"], ["back"], name="dequantized"),
+        helper.make_node("Conv", ["back", "w"], ["b"], name="b"),
+        helper.make_node("Conv", ["a", "w"], ["d"], name="weights alone"),
         helper.make_node("ConvTranspose", ["b", "up"], ["c"], name="c", strides=[2, 2]),
     ]
     graph = helper.make_graph(
@@ -98,10 +101,18 @@ def test_convolutions_of_a_graph_have_their_cost_and_the_type_of_their_weights()
     )
     model: onnx.ModelProto = helper.make_model(graph)
     shapes = {name: array.shape for name, array in weights.items()}
-    shapes |= {"x": (1, 4, 6, 5), "a": (1, 8, 6, 5), "w": (8, 8, 1, 1), "b": (1, 8, 6, 5), "c": (1, 2, 12, 10)}
+    shapes |= {
+        "x": (1, 4, 6, 5),
+        "a": (1, 8, 6, 5),
+        "w": (8, 8, 1, 1),
+        "b": (1, 8, 6, 5),
+        "c": (1, 2, 12, 10),
+        "d": (1, 8, 6, 5),
+    }
     found = {entry.name: (entry.macs, entry.dtype) for entry in convolutions(model, shapes)}
     assert found == {
         "a": (8 * 30 * 4 * 9, "fp16"),
         "b": (8 * 30 * 8, "int8"),
+        "weights alone": (8 * 30 * 8, "fp32"),
         "c": (8 * 30 * 2 * 4, "fp32"),
     }
