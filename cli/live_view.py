@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ..runtime.device_facts import device_facts
 from ..runtime.outbox import SinkThread
-from ..runtime.terminal import Result, Terminal
-from ..runtime.view_sink import ViewConfig, ViewSink, ViewUpdate
+from ..runtime.terminal import Result
+from ..runtime.view_sink import ViewConfig, ViewSink, update_of
 from .live_options import LiveChoice
 from .output import terminal
 
@@ -25,26 +26,12 @@ class ViewAdapter:
         self.url = self._view.url
 
     def write(self, result: Result) -> None:
-        frame = result.frame
-        deadline_ns = result.deadline_ns
-        self._view.write(
-            ViewUpdate(
-                stream=frame.stream,
-                seq=frame.seq,
-                untouched=frame.pixels,
-                restored=result.restored if result.state is Terminal.DEBLURRED else None,
-                state=result.state.value,
-                reason=result.reason,
-                latency_ms=result.total_ms,
-                deadline_ms=None if deadline_ns is None else (deadline_ns - frame.t_capture_ns) / 1e6,
-                t_capture_ns=frame.t_capture_ns,
-            )
-        )
+        self._view.write(update_of(result))
 
     def status(self, summary: Mapping[str, Any]) -> None:
         """Show the account of a run."""
-        known = {key: summary[key] for key in ("model", "backend", "sinks") if key in summary}
-        self._view.status({**known, "sources": summary.get("streams", [])})
+        known = {key: summary[key] for key in ("model", "backend", "streams", "sinks") if key in summary}
+        self._view.status({**known, "device": device_facts()})
 
     def close(self) -> None:
         self._view.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from ..runtime.job import RunConfig, RunSummary, run
 from ..runtime.pipeline import Counts
 from ..runtime.session import Session, SessionConfig
 from ..runtime.shipped_models import SHIPPED
-from ..runtime.sources import SourceInfo
+from ..runtime.sources import STANDARD_INPUT, SourceInfo, open_source
+from ..runtime.terminal import Result
 from .live_options import LIVE_OPTIONS, live_choice, live_options
 from .live_run import live_job_config, run_cameras
 from .live_view import view_thread
 from .opening import ModelChoice, is_network, open_model
 from .options import backend_options, json_option, model_options, session_config, tile_options
+from .other_outputs import check_stdout, open_other_outputs
 from .output import check_apart, check_json_place, terminal, write_json
 from .signals import stop_on_signals
 
@@ -32,7 +35,9 @@ Examples:
   deblurrt run frames/ restored/            (folders of pictures)
   deblurrt run blurred.png sharper.png
   deblurrt run rtsp://camera.lan/live sharper.mkv --deadline-ms 50 --ledger frames.jsonl
-  deblurrt run 0 --view 8080                (the first camera, watched in a browser)"""
+  deblurrt run 0 --view 8080                (the first camera, watched in a browser)
+  deblurrt run drive.mp4 - | ffplay -       (Y4M for the next program; raw:- is plain RGB)
+  deblurrt run 0 shm://front                (for other programs; also zmq+tcp://, window://)"""
 
 
 @click.command("run", epilog=EXAMPLES)
@@ -72,9 +77,10 @@ def run_command(
     """
     choice = live_choice(source, **{name: options.pop(name) for name in LIVE_OPTIONS})
     for name in choice.sources:
-        if name in sinks:
+        if name in sinks and name != STANDARD_INPUT:
             raise UsageError(f"{name} is both the source and an output; give the output another name")
     check_json_place(json_place)
+    check_stdout(sinks, json_place)
     check_apart({"--ledger": choice.ledger, "--json": json_place}, {"the source": source})
     config = session_config(model, **options)
     if choice.is_live:
@@ -85,9 +91,13 @@ def run_command(
         if is_network(model) or checkpoint or tlsc:
             session = stack.enter_context(open_model(ModelChoice(model, checkpoint, tlsc), config).session)
         view = stack.enter_context(view_thread(choice))
-        on_result = None if view is None else view.outbox.put
+        # standard input can be opened once only
+        opened = open_source(source) if source == STANDARD_INPUT else source
+        others = open_other_outputs(opened, sinks, stop, stack)
+        takers = [sink.write for sink in others.values()] + ([] if view is None else [view.outbox.put])
+        on_result = partial(_hand_to_all, takers) if takers else None
         job_config = RunConfig(session, side_by_side, force, choice.has_gate, choice.ledger, on_result)
-        summary = run(source, sinks, job_config, on_progress, stop)
+        summary = run(opened, [sink for sink in sinks if sink not in others], job_config, on_progress, stop)
     write_json(json_place, summary.to_dict())
     _print_summary(summary)
     if caught:
@@ -95,6 +105,11 @@ def run_command(
     if summary.incomplete:
         raise IncompleteError(f"{summary.incomplete}; what was readable is in {', '.join(sinks)}")
     return 0
+
+
+def _hand_to_all(takers: Sequence[Callable[[Result], None]], result: Result) -> None:
+    for take in takers:
+        take(result)
 
 
 @contextmanager

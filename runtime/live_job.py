@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .live_worker import OpenSessions
 from .outbox import ResultSink
 from .pipeline import clean_up
 from .recorder import Recorder, RecorderConfig
+from .result_sinks import ResultSinkOptions, open_result_sinks, scheme_of
 from .terminal import Terminal
 
 #: what one status looks like: the same values as the summary's, at this moment
@@ -57,8 +59,8 @@ def run_live(
     Args:
         sources: The cameras; closed at the end.
         open_sessions: Opens the networks, largest first; again where one hangs.
-        sinks: Places of recordings, one file per camera: ``out.mkv``, ``out-camera2.mkv``; or sinks that
-            get the results of all cameras. Closed at the end.
+        sinks: Places of recordings, one file per camera: ``out.mkv``, ``out-camera2.mkv``; places that are
+            no files (``RESULT_SINKS``); or sinks that get the results of all cameras. Closed at the end.
         config: Deadline, policy, ledger.
         on_status: Called about ten times a second with the account so far.
         stop: Ends the run in order.
@@ -74,6 +76,7 @@ def run_live(
         MachineError: No backend can run it here.
     """
     config = config or LiveJobConfig()
+    stop = stop or threading.Event()
     with ExitStack() as stack:
         for source in sources:
             stack.callback(source.close)
@@ -83,7 +86,11 @@ def run_live(
         sessions = open_sessions()
         try:
             scale = sessions[0].contract.scale
-            per_camera = [_sinks_of(index, source, sinks, scale, config) for index, source in enumerate(sources)]
+            options = ResultSinkOptions(scale, _rate_of(sources[0]), stop.set)
+            places = _places_of_cameras(sinks, sources, options, stack)
+            per_camera = [
+                _sinks_of(index, source, places[index], scale, config) for index, source in enumerate(sources)
+            ]
             lines = None if config.ledger is None else LedgerFile(config.ledger, force=config.force)
             if lines is not None:
                 stack.callback(lines.close)
@@ -104,7 +111,7 @@ def run_live(
         if lines is not None:
             lines.close()
         summary["incomplete"] = _incomplete(runner, lines)
-        summary["stopped"] = stop is not None and stop.is_set()
+        summary["stopped"] = stop.is_set()
         return summary
 
 
@@ -161,7 +168,7 @@ def _stream_values(camera: Camera) -> dict[str, Any]:
     return {
         "stream": ledger.stream,
         "health": camera.health,
-        "reason": camera.error,
+        "reason": camera.error or camera.reason,
         "fps": camera.source.fps,
         "captured": ledger.captured,
         "states": {state.value: count for state, count in dict(ledger.states).items()},
@@ -182,6 +189,27 @@ def _sinks_of(
     return [
         Recorder(Path(place_of_camera(sink, index)), recording) if isinstance(sink, str) else sink for sink in sinks
     ]
+
+
+def _rate_of(source: LiveSource) -> Fraction | None:
+    return None if source.fps is None else Fraction(source.fps).limit_denominator(1001)
+
+
+def _places_of_cameras(
+    sinks: Sequence[str | ResultSink], sources: Sequence[LiveSource], options: ResultSinkOptions, stack: ExitStack
+) -> list[list[str | ResultSink]]:
+    """Give the sinks of each camera, with the places that are no files opened."""
+    per_camera: list[list[str | ResultSink]] = [[] for _ in sources]
+    for sink in sinks:
+        opened: Sequence[str | ResultSink] = [sink] * len(sources)
+        if isinstance(sink, str) and scheme_of(sink) is not None:
+            results = open_result_sinks(sink, len(sources), options)
+            for result_sink in results:
+                stack.callback(result_sink.close)
+            opened = results
+        for places, place in zip(per_camera, opened, strict=True):
+            places.append(place)
+    return per_camera
 
 
 def _share(part: int, whole: int) -> float:

@@ -22,6 +22,9 @@ RESULT_SINKS: dict[str, tuple[str, str]] = {
     "window": (".window_sink", "open_window"),
 }
 
+#: schemes that take standard output for themselves
+PIPES = ("-", "y4m", "raw")
+
 
 def do_nothing() -> None:
     """Take no notice."""
@@ -49,6 +52,21 @@ def scheme_of(place: str) -> str | None:
     scheme, separator, rest = place.partition(":")
     is_known = bool(separator) and scheme in RESULT_SINKS and (rest == "-" or rest.startswith("//"))
     return scheme if is_known else None
+
+
+def open_result_sinks(place: str, cameras: int, options: ResultSinkOptions) -> list[ResultSink]:
+    """Open a place for several cameras: a ring each, ``shm://front-camera2``; all else is shared.
+
+    Raises:
+        UsageError: The place cannot tell cameras apart; else as ``open_result_sink``.
+    """
+    scheme = scheme_of(place)
+    if cameras > 1 and scheme in PIPES:
+        raise UsageError(f"{place} holds one camera's video, not {cameras}; give each a run of its own")
+    if scheme != "shm":
+        return [open_result_sink(place, options)] * cameras
+    places = [place, *(f"{place}-camera{index}" for index in range(2, cameras + 1))]
+    return [open_result_sink(one, options) for one in places]
 
 
 def open_result_sink(place: str, options: ResultSinkOptions | None = None) -> ResultSink:

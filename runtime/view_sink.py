@@ -11,7 +11,7 @@ from typing import Any
 from .terminal import Result, Terminal
 from .view_feed import ViewFeed, ViewUpdate
 
-__all__ = ["ViewConfig", "ViewOutput", "ViewSink", "ViewUpdate"]
+__all__ = ["ViewConfig", "ViewSink", "ViewUpdate", "update_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +104,6 @@ class ViewSink:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-class ViewOutput:
-    """The view as one sink of a live run; the view itself stays open at the end.
-
-    Args:
-        view: Where frames are shown.
-    """
-
-    name = "view"
-    queue_frames = 8
-    keeps_newest = True
-
-    def __init__(self, view: ViewSink) -> None:
-        self._view = view
-
-    def write(self, result: Result) -> None:
-        """Show a frame that has ended."""
-        self._view.write(update_of(result))
-
-    def close(self) -> None:
-        """Leave the last picture where it is."""
-
-    def give_up(self) -> None:
-        """Likewise."""
 
 
 def update_of(result: Result) -> ViewUpdate:

@@ -81,7 +81,12 @@ def test_slow_reader_gets_every_byte() -> None:
     sink = RawPipe(ResultSinkOptions(), writing)
     os.close(writing)
     size = (300, 400)
-    writer = threading.Thread(target=lambda: (sink.write(result(0, size)), sink.close()))
+
+    def write() -> None:
+        sink.write(result(0, size))
+        sink.close()
+
+    writer = threading.Thread(target=write)
     writer.start()
     received = b""
     while part := os.read(reading, 10_000):

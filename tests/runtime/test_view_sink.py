@@ -8,7 +8,7 @@ import pytest
 
 from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.terminal import Result, Terminal
-from deblurrt.runtime.view_sink import ViewConfig, ViewOutput, ViewSink, ViewUpdate, update_of
+from deblurrt.runtime.view_sink import ViewConfig, ViewSink, update_of
 
 BLURRED, SHARP = np.zeros((4, 6, 3), np.uint8), np.ones((4, 6, 3), np.uint8)
 RESULT = Result(
@@ -47,15 +47,3 @@ def test_restored_frame_is_shown_beside_the_untouched_one() -> None:
 def test_any_other_frame_is_shown_as_passed(state: Terminal) -> None:
     shown = update_of(replace(RESULT, state=state, reason="why", deadline_ns=None))
     assert (shown.restored, shown.state, shown.reason, shown.deadline_ms) == (None, state.value, "why", None)
-
-
-def test_output_of_a_run_writes_into_the_view_and_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[ViewUpdate] = []
-    with ViewSink(ViewConfig(port=0)) as view:
-        monkeypatch.setattr(view, "write", written.append)
-        output = ViewOutput(view)
-        output.write(RESULT)
-        output.close()
-        output.give_up()
-        assert view.viewers == 0
-    assert [update.seq for update in written] == [5]
