@@ -99,11 +99,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
     console = terminal()
     latency, states = summary["latency_ms"], summary["states"]
     others = ", ".join(f"{state} {count}" for state, count in states.items() if state != "deblurred") or "none"
+    percentiles = ", ".join(f"{name} {latency[name]} ms" for name in ("p50", "p99") if latency[name] is not None)
     lines = [
         f"{states.get('deblurred', 0)} of {summary['captured']} frames deblurred ({summary['deblur_coverage']:.1%}) in "
         f"{summary['elapsed_s']:.1f} s with {summary['model']} on {summary['backend']}; others: {others}",
-        f"from capture to going out p50 {latency['p50']} ms, p99 {latency['p99']} ms, "
-        f"{summary['deadline_miss_rate']:.2%} late",
+        f"from capture to going out {percentiles or 'no frame'}; {summary['deadline_miss_rate']:.2%} late",
     ]
     for name, counts in summary["sinks"].items():
         lines.append(f"{name}: {counts['emitted']} frames, {counts['skipped']} skipped")

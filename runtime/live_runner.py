@@ -67,6 +67,7 @@ class Camera:
         source: Where frames come from.
         lane: Its frames inside the flow.
         health: Last event, for people.
+        reason: What it was about; empty while frames come.
         error: Why it ended; empty where it did not, or ended as it should.
         has_ended: Whether nothing more will come.
         gate: Judges its frames; None without a gate.
@@ -76,6 +77,7 @@ class Camera:
     source: LiveSource
     lane: Lane
     health: str = "connecting"
+    reason: str = ""
     error: str = ""
     has_ended: bool = False
     gate: BlurGate | None = None
@@ -246,11 +248,10 @@ class LiveRunner:
     def _note(self, camera: Camera, event: SourceEvent) -> None:
         ledger = camera.lane.ledger
         ledger.events[event.kind] += 1
-        camera.health = event.kind
         if event.kind in ("gap", "corrupt"):
             ledger.lost_before += event.count
-            camera.health = "streaming"
             return
+        camera.health, camera.reason = event.kind, event.reason.removeprefix(f"{camera.source.name}: ")
         logger.log(logging.INFO if event.kind in ("opened", "epoch") else logging.WARNING, "%s", event.reason)
         if event.kind == "failed":
             camera.error, camera.has_ended = event.reason, True
@@ -273,7 +274,7 @@ class LiveRunner:
                 self._due.notify()
 
     def _begin_epoch(self, camera: Camera, frame: Frame) -> None:
-        camera.epoch, camera.health = frame.epoch, "streaming"
+        camera.epoch, camera.health, camera.reason = frame.epoch, "streaming", ""
         fps, lane = camera.source.fps, camera.lane
         lane.period_ns = round(1e9 / fps) if fps else USUAL_PERIOD_NS
         given_ms = self.config.deadline_ms

@@ -37,6 +37,7 @@ class LiveSource(Protocol):
     Frames carry ``stream``, ``epoch`` (grows with every reconnect and change of format), ``seq``
     (strictly increasing within an epoch) and ``t_capture_ns`` of ``time.monotonic_ns()``. A source
     reconnects by itself; it raises nothing for what a camera or network can do, it says so in events.
+    One that is not live, such as a file that is played, ends with ``lost``.
     """
 
     @property

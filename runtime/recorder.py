@@ -98,7 +98,10 @@ class Recorder:
         self._sink.write(frame)
 
     def close(self) -> None:
-        self._sink.close()
+        if self._written:
+            self._sink.close()
+        else:
+            self._sink.abort()
 
     def give_up(self) -> None:
         if isinstance(self._sink, VideoFileSink):
