@@ -81,7 +81,7 @@ class QuantizeConfig:
         if self.format == "fp8":
             return FP8_PEAK
         is_narrow = self.target != "tensorrt" if self.narrow_weights is None else self.narrow_weights
-        return NARROW_PEAK if is_narrow else INT8_PEAK
+        return NARROW_PEAK if is_narrow and self.format == "int8" else INT8_PEAK
 
     @property
     def is_unsigned(self) -> bool:

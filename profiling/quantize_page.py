@@ -1,0 +1,79 @@
+"""Tables of what 8 bits cost and save, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .ratios import Ratio, markdown_table
+
+Row = Mapping[str, Any]
+
+
+def shipped_text(rows: Sequence[Row]) -> str:
+    """What the shipped networks lose."""
+    cells = []
+    for row in rows:
+        others = row["others"]
+        cells.append(
+            [
+                row["network"],
+                row["target"],
+                f"{row['share']:.1%}",
+                f"{row['held_out_lost_db']:.3f}",
+                f"{others['psnr_float_db']:.3f}",
+                f"{others['lost_db']:.3f}",
+                f"{others['ssim_float'] - others['ssim']:.4f}",
+                f"{others['edges'] / others['edges_float'] - 1:+.1%}",
+                " → ".join(f"{size / 2**20:.2f}" for size in row["bytes"]),
+            ]
+        )
+    columns = (
+        *("network", "target", "products in INT8", "dB lost, held out", "float on the others, dB"),
+        *("dB lost on the others", "SSIM lost", "edges", "MiB"),
+    )
+    return markdown_table(columns, cells)
+
+
+def speed_text(rows: Sequence[Row]) -> str:
+    """How much faster 8 bits are, as ratios within one run."""
+    cells = [
+        [
+            row["network"],
+            row["backend"],
+            row["threads"],
+            *(str(Ratio(**row["ratios"][target])) for target in ("openvino", "onnxruntime", "tensorrt")),
+        ]
+        for row in rows
+    ]
+    columns = ("network", "backend", "threads", "for openvino", "for onnxruntime", "for tensorrt")
+    return markdown_table(columns, cells)
+
+
+def zoo_text(rows: Sequence[Row]) -> str:
+    """What reduced networks of the zoo lose, by method and placement, and what their engines compute in."""
+    methods, placements = (list(dict.fromkeys(key for row in rows for key in row.get(part, {}))) for part in PARTS)
+    cells = []
+    for row in rows:
+        if "error" in row:
+            cells.append([row["network"], row["error"], *[""] * (len(methods) + len(placements))])
+            continue
+        engine = ", ".join(f"{share:.0%} {dtype}" for dtype, share in row["engine"]["shares"].items())
+        cells.append(
+            [
+                row["network"],
+                *(_loss(row["methods"][method]) for method in methods),
+                *(_loss(row["placements"][placement]) for placement in placements),
+                engine,
+            ]
+        )
+    return markdown_table(("network", *methods, *placements, "engine"), cells)
+
+
+PARTS = ("methods", "placements")
+
+
+def _loss(told: Row) -> str:
+    if "error" in told:
+        return "refused"
+    return f"{told['lost_db']:.3f} dB, {told['share']:.0%}"
