@@ -13,7 +13,7 @@ WINDOW = 30
 #: the estimate's percentile; a quarter of all runs may be spikes without moving it
 PERCENTILE = 0.75
 #: refusals in a row until a frame is tried all the same, and the most after failed tries
-PROBE_AFTER = 30
+PROBE_AFTER = 15
 PROBE_AFTER_MOST = 300
 
 
