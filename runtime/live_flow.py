@@ -250,11 +250,12 @@ class Flow:
 
     def _tell_deadline(self, lane: Lane, size: tuple[int, int]) -> None:
         estimate_ns = self.admission.estimate_ns(size)
-        if estimate_ns is None or lane.deadline_ns is None or estimate_ns + GUARD_NS <= lane.deadline_ns:
+        needed_ns = (estimate_ns or 0) + GUARD_NS
+        if estimate_ns is None or lane.deadline_ns is None or needed_ns <= lane.deadline_ns:
             return
         logger.warning(
             "%s: the network needs %.1f ms for %dx%d, the deadline is %.1f ms: raise it or take a smaller network",
-            *(lane.ledger.stream, estimate_ns / 1e6, *size, lane.deadline_ns / 1e6),
+            *(lane.ledger.stream, needed_ns / 1e6, *size, lane.deadline_ns / 1e6),
         )
 
     def _model_of(self, job: Job) -> str:

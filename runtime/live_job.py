@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import UsageError
 from .latency import LatencyRecorder
 from .ledger_file import LedgerFile
 from .live_runner import Camera, LiveConfig, LiveRunner
@@ -70,7 +71,7 @@ def run_live(
         nothing is.
 
     Raises:
-        UsageError: An output is of no known kind.
+        UsageError: An output is of no known kind, or named twice.
         OutputError: An output exists already, or its folder does not.
         ModelFileError: There is no such network, or it does not fit.
         MachineError: No backend can run it here.
@@ -83,6 +84,8 @@ def run_live(
         for sink in sinks:
             if not isinstance(sink, str):
                 stack.callback(sink.close)
+        if len(set(places)) < len(places):
+            raise UsageError("an output is named twice; give every output a name of its own")
         sessions = open_sessions()
         try:
             scale = sessions[0].contract.scale

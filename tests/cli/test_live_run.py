@@ -114,6 +114,7 @@ def test_ledger_and_gate_work_on_files(deblurrt: Deblurrt, clip: Path, tmp_path:
         ((CAMERA, "out.mkv", "--deadline-ms", "0"), 2, "deadline"),
         ((CAMERA, "none/out.mkv"), 7, "mkdir"),
         ((CAMERA, "out.xyz"), 2, "out.xyz"),
+        ((CAMERA, "out.mkv", "out.mkv"), 2, "twice"),
         (("clip.mp4", "out.mkv", "--ladder", "fast"), 2, "--ladder"),
         (("clip.mp4", "out.mkv", "--source", "other.mp4"), 2, "--source"),
     ],

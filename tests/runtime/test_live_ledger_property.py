@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 
@@ -68,6 +69,15 @@ def check(simulation: Simulation) -> None:
             assert ledger.states[Terminal.DROPPED_POLICY] == 0
 
 
+@pytest.fixture
+def no_log() -> Iterator[None]:
+    """Ten thousand runs have a hundred thousand things to say."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_log")
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_frame_of_random_traces_ends_once_in_order_and_in_time(group: int) -> None:
     for seed in range(group * TRACES // GROUPS, (group + 1) * TRACES // GROUPS):
