@@ -18,7 +18,7 @@ class ViewAdapter:
     """Shows results in a browser; what it is too slow for is skipped."""
 
     name = "view"
-    queue_frames = 1
+    queue_frames = 8
     keeps_newest = True
 
     def __init__(self, config: ViewConfig) -> None:

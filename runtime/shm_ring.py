@@ -1,6 +1,6 @@
 """A ring of pictures in shared memory: one program writes, any number read, nobody waits.
 
-The memory is the file ``/dev/shm/deblurrt-NAME``, little-endian, made of a head and slots; docs/live.md
+The memory is the file ``/dev/shm/deblurrt-NAME``, little-endian, made of a head and slots; docs/view.md
 has the layout for programs in other languages. A reader that is too slow loses pictures, never sees
 half of one: a counter before each picture is odd while it is written, and a checksum goes with it.
 """

@@ -134,16 +134,18 @@ const milliseconds = (ms) => (ms === null ? "–" : ms < 10 ? ms.toFixed(1) : ms
 
 let figuresAreDue = false;
 let states = {};
+let hasAccount = false; // the status counts frames without a picture too; where it comes it decides
 let stream = null;
 
 function takeTurn(turn) {
   if (turn.stream !== stream) {
     stream = turn.stream;
+    hasAccount = false;
     chart.clear();
   }
   if (turn.outcomes?.length) {
     chart.add(turn.outcomes);
-    states = turn.states;
+    if (!hasAccount) states = turn.states;
     figuresAreDue = true;
   }
   if (turn.age_ms !== undefined) ageAt = performance.now() - turn.age_ms;
@@ -226,7 +228,7 @@ function showStatus(status) {
       source.reconnects !== undefined && `${source.reconnects} reconnect${source.reconnects === 1 ? "" : "s"}`];
     row.append(name, element("p", facts.filter(Boolean).join(" · ")));
     if (source.reason) row.append(element("p", source.reason));
-    if (source.stream === stream && source.states) { states = source.states; figuresAreDue = true; }
+    if (source.stream === stream && source.states) { states = source.states; hasAccount = figuresAreDue = true; }
     return row;
   });
   if (rows.length) byId("sources").replaceChildren(...rows);
