@@ -84,7 +84,8 @@ def run_live(
         for sink in sinks:
             if not isinstance(sink, str):
                 stack.callback(sink.close)
-        if len(set(places)) < len(places):
+        named = [sink for sink in sinks if isinstance(sink, str)]
+        if len(set(named)) < len(named):
             raise UsageError("an output is named twice; give every output a name of its own")
         sessions = open_sessions()
         try:
