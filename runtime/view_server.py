@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 PAGE = {
     "/": ("index.html", "text/html"),
     "/view.css": ("view.css", "text/css"),
+    "/noscript.css": ("noscript.css", "text/css"),
     "/view.js": ("view.js", "text/javascript"),
     "/chart.js": ("chart.js", "text/javascript"),
 }
