@@ -13,8 +13,8 @@ from .backend import Backend
 from .frame import Pixels
 from .session import Session
 
-#: rows looked at: every fourth; of them every column
-STEP_PX = 4
+#: rows looked at: every eighth; of them every column
+STEP_PX = 8
 #: side of the squares whose means must agree, in pixels of the input: wider than the motion blur these
 #: networks undo, so that blurred and restored have the same means
 CELL_PX = 32
