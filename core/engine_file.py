@@ -52,8 +52,12 @@ class EngineFile:
             MachineError: With the cause and the command that builds it for this machine.
         """
         misfit = self.misfit(host)
-        if misfit is not None:
-            raise MachineError(f"{self.path.name} does not fit this machine: {misfit}; build it: {self.rebuild()}")
+        if misfit is None:
+            return
+        remedy = f"build it: {self.rebuild()}"
+        if not host.tensorrt or not host.gpu:
+            remedy = "deblurrt doctor says what is missing"
+        raise MachineError(f"{self.path.name} does not fit this machine: {misfit}; {remedy}")
 
     def misfit(self, host: Host) -> str | None:
         """Say what does not fit; None where all does."""
@@ -62,19 +66,22 @@ class EngineFile:
             return f"it needs {manifest.backend} {manifest.tensorrt}, which is not installed"
         if host.tensorrt != manifest.tensorrt:
             return f"it was built with {manifest.backend} {manifest.tensorrt}, here is {host.tensorrt}"
-        if not host.compute_capability:
+        if not host.gpu:
             return "it needs a GPU, and none was found"
+        return self._gpu_misfit(host)
+
+    def _gpu_misfit(self, host: Host) -> str | None:
+        manifest, got = self.manifest, host.compute_capability
         if manifest.backend == "tensorrt-rtx":
             wanted = tuple(f"{target[2:-1]}.{target[-1]}" for target in manifest.targets) or RTX_PORTABLE
-            if host.compute_capability not in wanted:
-                return f"it runs on compute capability {', '.join(wanted)}, {host.gpu} has {host.compute_capability}"
-        # empty where it could not be told at the build, as on JetPack 6 without cuda-bindings: TensorRT itself judges
-        elif manifest.compute_capability not in ("", host.compute_capability):
-            return (
-                f"it was built on {manifest.gpu} of compute capability {manifest.compute_capability}, "
-                f"{host.gpu} has {host.compute_capability}"
-            )
-        return None
+            built = f"it runs on compute capability {', '.join(wanted)}"
+        else:
+            # empty where it could not be told at the build, as on JetPack 6 without cuda-bindings: TensorRT judges
+            wanted = (manifest.compute_capability or got,)
+            built = f"it was built on {manifest.gpu} of compute capability {manifest.compute_capability}"
+        if got in wanted:
+            return None
+        return f"{built}, {host.gpu} has {got or 'one that is not known (pip install cuda-bindings)'}"
 
     def check_size(self, size: tuple[int, int]) -> None:
         """Refuse frames the engine was not built for.

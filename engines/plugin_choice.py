@@ -51,6 +51,8 @@ def with_plugins(onnx_file: OnnxFile, config: BuildConfig, tensorrt: str, gpus: 
     try:
         if _is_bfloat16(model):
             raise MachineError("the kernels compute in float32 and float16, the file is of bfloat16")
+        if not gpus.gpus[0].compute_capability:  # JetPack 6 without cuda-bindings
+            raise MachineError(f"the compute capability of {gpus.gpus[0].name} is not known: pip install cuda-bindings")
         arch = f"sm{gpus.gpus[0].compute_capability.replace('.', '')}"
         return replace(config, plugins=(library_for(tensorrt, arch, say).path,))
     except MissingExtraError:

@@ -94,7 +94,10 @@ def view_of(wanted: TensorSpec, array: object, *, is_written: bool = False) -> D
     Raises:
         ContractError: It has no such interface, or is of another type, shape or layout.
     """
-    interface = getattr(array, INTERFACE, None)
+    try:
+        interface = getattr(array, INTERFACE, None)
+    except RuntimeError as error:  # torch: of tensors that require gradients
+        raise ContractError(f"{wanted.name!r} does not give its {INTERFACE} ({error})") from error
     if not isinstance(interface, Mapping):
         raise ContractError(
             f"{wanted.name!r} is a {type(array).__name__} without {INTERFACE}, expected an array on the GPU; "

@@ -30,7 +30,12 @@ class Slot:
     def __init__(self, cuda: CudaLayer) -> None:
         self._cuda = cuda
         self._events: list[int] = []
-        self.uploaded, self.computed, self.downloaded = (self._event() for _ in range(3))
+        try:
+            self.uploaded, self.computed, self.downloaded = (self._event() for _ in range(3))
+        except BaseException:
+            for event in self._events:
+                cuda.destroy_event(event)
+            raise
         self.generation = 0
         self.addresses: dict[str, int] = {}
         self.graph: int | None = None

@@ -10,11 +10,13 @@ from typing import Any, cast
 
 from ..core.contract import FrameContract
 from ..core.engine_file import EngineFile
-from ..core.errors import BackendError, ModelFileError
+from ..core.errors import BackendError, MachineError, ModelFileError
 from ..core.manifest import EngineManifest
 from ..core.optional import require
 from ..core.tensorrt_packages import MODULES, BackendName
 from ..core.tensors import TensorSpec
+from ..plugins.ops import PLUGINS
+from ..plugins.plugin_op import DOMAIN, PLUGIN_VERSION
 from .cuda_layer import CudaLayer
 from .gpu_memory import DeviceMemory
 
@@ -71,17 +73,26 @@ class LoadedEngine:
         self._trt.init_libnvinfer_plugins(self._logger, "")
         self._runtime: Any = self._trt.Runtime(self._logger)
         if manifest.plugins:
-            self._load_plugins(plugin_library(manifest))
+            self._load_plugins(self._found(plugin_library))
         with self._explained("load it"):
             self._engine: Any = self._given(self._runtime.deserialize_cuda_engine(file.path.read_bytes()))
         with self._explained("make an execution context"):
             self._context: Any = self._given(self._new_context())
         self.inputs, self.outputs = self._specs()
 
+    def _found(self, plugin_library: PluginLibrary) -> Path:
+        try:
+            return plugin_library(self._file.manifest)
+        except MachineError as error:
+            raise MachineError(f"{error}; build it again: {self._file.rebuild()}") from error
+
     def _load_plugins(self, library: Path) -> None:
         # None where the library is registered already, by another engine of this process: never deregistered therefore
+        registry = self._runtime.get_plugin_registry()
         with self._explained(f"load the plugins in {library.name}"):
-            self._runtime.get_plugin_registry().load_library(str(library))
+            registry.load_library(str(library))
+            # what it gives is empty also where it worked
+            self._agreed(all(registry.get_creator(name, PLUGIN_VERSION, DOMAIN) is not None for name in PLUGINS))
 
     def _new_context(self) -> Any:
         engine, trt = self._engine, self._trt

@@ -73,7 +73,8 @@ class TensorRtBackend:
         self._slots: list[Slot] = []
         try:
             self._lanes = Lanes(*(self._stream() for _ in range(3)))
-            self._slots += [Slot(self._cuda) for _ in range(SLOTS)]
+            for _ in range(SLOTS):
+                self._slots.append(Slot(self._cuda))
             self._order = self._cuda.create_event()
         except BaseException:
             self.close()

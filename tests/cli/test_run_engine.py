@@ -157,7 +157,7 @@ def test_missing_gpu_ends_with_5(deblurrt: Deblurrt, gpu: FakeGpu, picture: Path
     gpu.cuda.gpus = 0
     assert deblurrt("run", picture, picture.with_name("sharp.png"), "--model", written(gpu).path) == 5
     assert error_line(capsys).startswith(
-        "error: m.engine does not fit this machine: it needs a GPU, and none was found; build it: deblurrt build"
+        "error: m.engine does not fit this machine: it needs a GPU, and none was found; deblurrt doctor says"
     )
 
 

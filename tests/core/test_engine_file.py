@@ -42,6 +42,12 @@ def misfit(manifest: EngineManifest, host: Host) -> str | None:
         (ORIN, Host("10.3.0"), "it needs a GPU, and none was found"),
         (ORIN, Host("10.3.0", "11.0", "Thor"), "it was built on Orin of compute capability 8.7, Thor has 11.0"),
         (replace(ORIN, compute_capability=""), HERE, None),
+        (
+            ORIN,
+            replace(HERE, compute_capability=""),
+            "it was built on Orin of compute capability 8.7, Orin has one that is not known (pip install",
+        ),
+        (replace(ORIN, compute_capability=""), replace(HERE, compute_capability=""), None),
         (RTX, Host("1.7.1", "8.9", "RTX 4090"), None),
         (RTX, Host("1.7.1", "8.7", "Orin"), "it runs on compute capability 8.0, 8.6, 8.9, 12.0, 12.1, Orin has 8.7"),
         (replace(RTX, targets=("sm86", "sm120")), Host("1.7.1", "12.0", "RTX 5090"), None),
@@ -59,10 +65,16 @@ def test_engine_fits_its_version_and_gpu_alone(manifest: EngineManifest, host: H
 
 def test_misfit_names_the_command_that_builds_it() -> None:
     with pytest.raises(MachineError) as caught:
-        EngineFile(Path("m.engine"), ORIN).check_fits(Host())
+        EngineFile(Path("m.engine"), ORIN).check_fits(replace(HERE, tensorrt="10.4.0"))
     command = "deblurrt build mprnet.onnx --backend tensorrt --shapes 64x64/720x1280/1088x1920 -o m.engine --force"
     assert str(caught.value).endswith(f"build it: {command}")
     EngineFile(Path("m.engine"), ORIN).check_fits(HERE)
+
+
+@pytest.mark.parametrize("host", [Host(), Host("10.3.0")])
+def test_what_a_build_does_not_bring_is_for_the_doctor(host: Host) -> None:
+    with pytest.raises(MachineError, match=r"; deblurrt doctor says what is missing$"):
+        EngineFile(Path("m.engine"), ORIN).check_fits(host)
 
 
 def test_command_that_built_it_builds_it_again() -> None:

@@ -105,6 +105,16 @@ def test_builder_gets_the_library_and_a_file_without_bodies(
     assert list(result.engine.manifest.plugins) == [library.path.name]
 
 
+def test_gpu_of_unknown_capability_gets_bodies(
+    build: Build, library: CompiledLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_build, "probe_gpus", lambda: GpuFacts((Gpu("Orin"),), "540.4.0", "12.6"))
+    result, calls, lines = build(pooled(tmp_path / "p.onnx"), lambda *_: library)
+    assert "load_library" not in [call[0] for call in calls]
+    assert result.engine.manifest.plugins == {}
+    assert any("the compute capability of Orin is not known" in line for line in lines)
+
+
 def test_manifest_has_the_hash_of_the_library(build: Build, library: CompiledLibrary, tmp_path: Path) -> None:
     result, _, _ = build(pooled(tmp_path / "p.onnx"), lambda *_: library)
     assert result.engine.manifest.plugins == {library.path.name: hashlib.sha256(b"library").hexdigest()}

@@ -97,7 +97,11 @@ def fake_tensorrt(  # noqa: C901 - many small methods around one state
 
     class IPluginRegistry:
         def load_library(self, path: str) -> object | None:
-            return object() if state.told("load_library", path) else None
+            state.told("load_library", path)
+            return None  # whether it worked or not, as the lean runtime of 11.4 does
+
+        def get_creator(self, name: str, version: str, namespace: str) -> object | None:
+            return object() if state.told("get_creator", f"{namespace}::{name} {version}") else None
 
     class IRuntimeConfig:
         cuda_graph_strategy: Any = None

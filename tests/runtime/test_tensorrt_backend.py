@@ -382,7 +382,7 @@ def test_views_that_are_not_contiguous_are_read_right(gpu: FakeGpu) -> None:
     [
         ({"tensorrt": "10.13.3"}, 1, "m.engine does not fit this machine: it was built with tensorrt 10.13.3, here is"),
         ({"compute_capability": "8.7", "gpu": "Orin"}, 1, "m.engine does not fit this machine: it was built on Orin"),
-        ({}, 0, "m.engine does not fit this machine: it needs a GPU, and none was found; build it: deblurrt build"),
+        ({}, 0, "m.engine does not fit this machine: it needs a GPU, and none was found; deblurrt doctor says"),
     ],
 )
 def test_engine_that_does_not_fit_is_refused_before_tensorrt_sees_it(
@@ -406,9 +406,18 @@ def test_plugins_are_loaded_before_the_engine(gpu: FakeGpu) -> None:
     engine = gpu.engine(plugins={"libdeblurrt_plugins.so": "b" * 64})
     library = gpu.folder / "libdeblurrt_plugins.so"
     backend = TensorRtBackend(engine, plugin_library=lambda manifest: library)
-    assert [call[0] for call in gpu.trt.calls[:2]] == ["load_library", "deserialize_cuda_engine"]
-    assert gpu.trt.calls[0][1] == str(library)
+    names = [call[0] for call in gpu.trt.calls]
+    assert names.index("load_library") < names.index("deserialize_cuda_engine")
+    assert gpu.trt.calls[0] == ("load_library", str(library))
     backend.close()
+
+
+def test_library_without_our_operators_is_refused_with_what_tensorrt_said(gpu: FakeGpu) -> None:
+    engine = gpu.engine(plugins={"libdeblurrt_plugins.so": "b" * 64})
+    gpu.trt.refuses.add("get_creator")
+    with pytest.raises(BackendError, match=r"load the plugins in p\.so"):
+        TensorRtBackend(engine, plugin_library=lambda manifest: gpu.folder / "p.so")
+    assert "deserialize_cuda_engine" not in [call[0] for call in gpu.trt.calls]
 
 
 def test_engine_whose_plugins_are_not_here_is_refused_with_the_command_that_makes_them(
