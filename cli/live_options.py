@@ -10,12 +10,14 @@ from typing import Any
 import click
 
 from ..core.errors import UsageError
+from ..runtime.pipe_source import RawFormat
 from ..runtime.source_uris import is_live_uri
+from ..runtime.sources import STANDARD_INPUT
 
 Command = Callable[..., Any]
 
 #: names under which the command gets these options
-LIVE_OPTIONS = ("further_sources", "deadline_ms", "has_gate", "ladder", "ledger", "view_port", "view_host")
+LIVE_OPTIONS = ("further_sources", "deadline_ms", "has_gate", "ladder", "ledger", "view_port", "view_host", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class LiveChoice:
         ledger: File that gets a line for every frame.
         view_port: Port of the browser view; None for no view.
         view_host: Address the view listens at.
+        raw: What plain RGB on standard input is; None for Y4M.
     """
 
     sources: tuple[str, ...]
@@ -39,6 +42,7 @@ class LiveChoice:
     ledger: Path | None = None
     view_port: int | None = None
     view_host: str = "127.0.0.1"
+    raw: RawFormat | None = None
 
     @property
     def is_live(self) -> bool:
@@ -56,8 +60,13 @@ class LiveChoice:
 
 
 def live_options(command: Command) -> Command:
-    """Add ``--source``, ``--deadline-ms``, ``--gate``, ``--ladder``, ``--ledger`` and the view's options."""
+    """Add ``--source``, ``--deadline-ms``, ``--gate``, ``--ladder``, ``--ledger``, ``--raw`` and the view's options."""
     choices = (
+        click.option(
+            "--raw",
+            metavar="HxW@FPS",
+            help="What plain RGB on standard input (SOURCE -) is, such as 720x1280@30; Y4M says it itself.",
+        ),
         click.option(
             "--view-host",
             default="127.0.0.1",
@@ -118,7 +127,15 @@ def live_choice(
     ledger: Path | None,
     view_port: int | None,
     view_host: str,
+    raw: str | None,
 ) -> LiveChoice:
-    """Gather the options of ``live_options``."""
+    """Gather the options of ``live_options``.
+
+    Raises:
+        UsageError: ``raw`` is no format, or goes with no source.
+    """
+    if raw is not None and STANDARD_INPUT not in (source, *further_sources):
+        raise UsageError(f"--raw goes with standard input (SOURCE -); {source} says itself what it is")
     rungs = tuple(filter(None, (ladder or "").split(",")))
-    return LiveChoice((source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host)
+    pipe = None if raw is None else RawFormat.from_text(raw)
+    return LiveChoice((source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host, pipe)

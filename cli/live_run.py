@@ -14,10 +14,11 @@ from ..runtime.live_runner import LiveConfig
 from ..runtime.live_source import LiveSource
 from ..runtime.outbox import ResultSink
 from ..runtime.paced_source import PacedSource
+from ..runtime.pipe_source import RawFormat
 from ..runtime.redaction import redacted
 from ..runtime.session import Session, SessionConfig
 from ..runtime.source_uris import is_live_uri, open_live_source
-from ..runtime.sources import open_source
+from ..runtime.sources import STANDARD_INPUT, open_source
 from .live_options import LiveChoice
 from .live_status import live_status
 from .live_view import open_view
@@ -52,7 +53,7 @@ def run_cameras(
         return [open_model(rung, config).session for rung in (model, *smaller)]
 
     with ExitStack() as stack:
-        sources = [_open(uri) for uri in choice.sources]
+        sources = [_open(uri, choice.raw) for uri in choice.sources]
         for source in sources:
             stack.callback(source.close)
         view = open_view(choice)
@@ -91,8 +92,10 @@ def live_job_config(choice: LiveChoice, side_by_side: bool, force: bool) -> Live
     return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None)
 
 
-def _open(uri: str) -> LiveSource:
-    return open_live_source(uri) if is_live_uri(uri) else PacedSource(open_source(uri))
+def _open(uri: str, raw: RawFormat | None) -> LiveSource:
+    if is_live_uri(uri):
+        return open_live_source(uri)
+    return PacedSource(open_source(uri, raw if uri == STANDARD_INPUT else None))
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

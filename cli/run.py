@@ -36,6 +36,7 @@ Examples:
   deblurrt run blurred.png sharper.png
   deblurrt run rtsp://camera.lan/live sharper.mkv --deadline-ms 50 --ledger frames.jsonl
   deblurrt run 0 --view 8080                (the first camera, watched in a browser)
+  ffmpeg -i in.ts -f yuv4mpegpipe - | deblurrt run - out.mkv   (plain RGB with --raw 720x1280@30)
   deblurrt run drive.mp4 - | ffplay -       (Y4M for the next program; raw:- is plain RGB)
   deblurrt run 0 shm://front                (for other programs; also zmq+tcp://, window://)"""
 
@@ -67,7 +68,7 @@ def run_command(
     json_place: str | None,
     **options: Any,
 ) -> int:
-    """Deblur SOURCE (a video, a picture, a folder of pictures, a camera or a stream) into each SINK.
+    """Deblur SOURCE (a video, pictures, a folder of them, a camera, a stream, - for a pipe) into each SINK.
 
     Sound, subtitles, timestamps and colours of a video are kept. Output appears under its name
     when it is whole; Ctrl-C ends early with a playable file.
@@ -92,7 +93,7 @@ def run_command(
             session = stack.enter_context(open_model(ModelChoice(model, checkpoint, tlsc), config).session)
         view = stack.enter_context(view_thread(choice))
         # standard input can be opened once only
-        opened = open_source(source) if source == STANDARD_INPUT else source
+        opened = open_source(source, choice.raw) if source == STANDARD_INPUT else source
         others = open_other_outputs(opened, sinks, stop, stack)
         takers = [sink.write for sink in others.values()] + ([] if view is None else [view.outbox.put])
         on_result = partial(_hand_to_all, takers) if takers else None

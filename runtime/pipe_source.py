@@ -125,6 +125,10 @@ class PipeSource:
         self._is_started = True
         return self._frames()
 
+    def interrupt(self) -> None:
+        """End the frames with the last one read; may be called from any thread."""
+        self._pipe.closed.set()
+
     def close(self) -> None:
         """Stop reading, also in another thread; closing twice is fine."""
         self._pipe.closed.set()

@@ -20,7 +20,7 @@ from .frame import Frame, Pixels
 from .latency import LatencyRecorder
 from .session import Session
 from .sinks import Sink
-from .sources import Source
+from .sources import Interruptible, Source
 
 logger = logging.getLogger(__name__)
 
@@ -132,6 +132,8 @@ class Pipeline:
         while any(thread.is_alive() for thread in threads):
             if stop is not None and stop.is_set():
                 self._stopping.set()
+                if isinstance(self._source, Interruptible):
+                    self._source.interrupt()
             if on_progress is not None:
                 on_progress(self.counts)
             if self._error is not None:

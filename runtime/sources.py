@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..core.errors import SourceError, UsageError
 from ..core.pictures import is_picture
@@ -63,6 +63,14 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release everything; closing twice is fine."""
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A source that may wait for its next frame for ever, and can be told not to."""
+
+    def interrupt(self) -> None:
+        """End the frames with the last one read; may be called from any thread."""
 
 
 def open_source(path: str | Path, raw: RawFormat | None = None) -> Source:

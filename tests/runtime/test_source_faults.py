@@ -14,6 +14,9 @@ from deblurrt.runtime.gst_bindings import has_gstreamer
 from deblurrt.runtime.source_health import HealthLimits
 from deblurrt.runtime.source_uris import LiveOptions, open_live_source
 from tests.servers.listening import Listener
+from tests.servers.quiet import busy_reason
+from tests.servers.rtsp_age import LIMITS as AGE_LIMITS
+from tests.servers.rtsp_age import Reader, measure
 from tests.servers.server_process import ServerProcess
 
 FPS = 30
@@ -266,6 +269,25 @@ def test_numbers_that_wrap_around_do_no_harm(reader: str) -> None:
     assert {event.kind for event in heard.events} <= {"opened", "gap"}
     stamps = [frame.pts for frame in heard.frames if frame.pts is not None]
     assert stamps == sorted(stamps)
+
+
+@pytest.mark.fault("S10", "healthy camera, painted time code", "median age < 0.6 periods (GStreamer), < 1.6 (PyAV)")
+@pytest.mark.parametrize(
+    ("reader", "fps"),
+    [
+        ("pyav", 10),
+        pytest.param("gstreamer", 10, marks=needs_gstreamer),
+        *(pytest.param("pyav", fps, marks=full) for fps in (30, 60)),
+        *(pytest.param("gstreamer", fps, marks=[needs_gstreamer, full]) for fps in (30, 60)),
+        pytest.param("http", 30, marks=full),
+    ],
+)
+def test_frames_are_young(reader: Reader, fps: int, fault_result: Callable[[str], None]) -> None:
+    if busy := busy_reason():
+        pytest.skip(f"this machine is too busy to measure: {busy}")
+    age = measure(reader, fps, frames=15 if fps == 10 else 90)
+    fault_result(f"{age.percentile(0.5):.1f} ms, {age.periods:.2f} periods")
+    assert age.periods < AGE_LIMITS[reader]
 
 
 @pytest.mark.fault("S11", "reader three times too slow", "frames stay young; those given up are counted")

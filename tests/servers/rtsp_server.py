@@ -21,8 +21,10 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 
 from deblurrt.runtime.synthetic_source import SyntheticConfig, SyntheticPicture
+from deblurrt.runtime.time_code import CODE_SIZE, paint_time_code
 
 CLOCK_HZ = 90_000
 PAYLOAD_BYTES = 1400
@@ -67,6 +69,33 @@ def encoder_for(size: tuple[int, int], fps: float) -> Any:
     return context
 
 
+class YuvPictures:
+    """The synthetic picture, converted once: a frame costs a copy, so that its age is not the server's."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        picture = SyntheticPicture(SyntheticConfig(size=size))
+        twice = np.concatenate([picture.frame_pixels(0)] * 2, axis=1)
+        frame = av.VideoFrame.from_ndarray(twice, format="rgb24").reformat(format="yuv420p", dst_colorspace=1)
+        self._planes = [
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size).copy() for plane in frame.planes
+        ]
+        self._size = size
+
+    def frame(self, index: int, time_ns: int) -> av.VideoFrame:
+        height, width = self._size
+        start = 4 * index % width
+        code = np.zeros((*CODE_SIZE, 3), np.uint8)
+        paint_time_code(code, time_ns)
+        frame = av.VideoFrame(width, height, "yuv420p")
+        for place, (plane, source) in enumerate(zip(frame.planes, self._planes, strict=True)):
+            scale = 2 if place else 1
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+            rows[: height // scale, : width // scale] = source[: height // scale, start // scale :][:, : width // scale]
+            # limited range: 16 is black, 235 white, 128 without colour
+            rows[: CODE_SIZE[0] // scale, : CODE_SIZE[1] // scale] = 128 if place else code[..., 0] // 255 * 219 + 16
+        return frame
+
+
 def units_of(data: bytes) -> list[bytes]:
     """The NAL units of one picture in Annex B form."""
     parts = re.split(rb"\x00\x00\x00?\x01", data)
@@ -105,11 +134,10 @@ class Streamer:
         while not self._faults.hangs_up:
             if size != self._faults.size:
                 size = self._faults.size
-                picture = SyntheticPicture(SyntheticConfig(size=size, blur_px=0))
+                picture = YuvPictures(size)
                 encoder = encoder_for(size, fps)
             time.sleep(max(0.0, start_s + index / fps - time.monotonic()))
-            frame = av.VideoFrame.from_ndarray(picture.frame_pixels(index, time.monotonic_ns()), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace=1)
+            frame = picture.frame(index, time.monotonic_ns())
             frame.pts, frame.time_base = round(index * CLOCK_HZ / fps), Fraction(1, CLOCK_HZ)
             data = b"".join(bytes(packet) for packet in encoder.encode(frame))
             index += 1
