@@ -252,11 +252,12 @@ class LiveRunner:
             ledger.lost_before += event.count
             return
         camera.health, camera.reason = event.kind, event.reason.removeprefix(f"{camera.source.name}: ")
-        logger.log(logging.INFO if event.kind in ("opened", "epoch") else logging.WARNING, "%s", event.reason)
+        is_end = event.kind == "lost" and not camera.source.is_live
+        level = logging.INFO if is_end or event.kind in ("opened", "epoch") else logging.WARNING
+        logger.log(level, "%s", event.reason)
+        camera.has_ended = is_end or event.kind == "failed"
         if event.kind == "failed":
-            camera.error, camera.has_ended = event.reason, True
-        elif event.kind == "lost" and not camera.source.is_live:
-            camera.has_ended = True
+            camera.error = event.reason
 
     def _take(self, camera: Camera, frame: Frame) -> None:
         lane = camera.lane
