@@ -7,7 +7,7 @@ run as soon as the tensor is there, so that a pass takes hardly more memory than
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from .graph_view import GraphView
 from .histograms import Histogram
 from .tensor_statistics import Statistics, StatisticsKey, save_statistics
 
-#: values of a tensor that are counted per frame; its ends are those of all
-SAMPLED_VALUES = 1 << 18
+#: values that are counted per frame, of all tensors together, and of one at least and at most; ends are those of all
+SAMPLED_VALUES, LEAST_SAMPLE, MOST_SAMPLE = 1 << 24, 1 << 14, 1 << 18
 #: side of the frame shapes are seen on where the graph leaves it free, pixels
 SEEN_PX = 128
 #: how much of a run an interruption may cost, seconds
@@ -143,14 +143,27 @@ def _feed(run: CalibrationRun, window: tuple[Any, ...], index: int) -> dict[str,
     return {run.model.graph.input[0].name: prepare(list(piece), run.contract)}
 
 
-def _tapped(model: Any, names: Iterable[str]) -> Any:
-    """Reduce tensors to what is kept of them, inside the graph."""
+def _tapped(model: Any, names: Sequence[str]) -> Any:
+    """Reduce tensors to what is kept of them, inside the graph.
+
+    The reductions stand right behind what makes a tensor: ONNX Runtime runs nodes in the order of the graph where
+    their inputs allow, and at its end all tensors would have to wait for them.
+    """
     onnx = require("onnx", purpose="calibrate a network")
     tapped = _copied(model)
-    made = _Taps(onnx)
-    for name in names:
-        made.tap(name)
-    tapped.graph.node.extend(made.nodes)
+    sample = min(max(SAMPLED_VALUES // max(len(names), 1), LEAST_SAMPLE), MOST_SAMPLE)
+    made = _Taps(onnx, sample)
+    waiting, nodes = set(names), []
+    for name in (value.name for value in model.graph.input):
+        if name in waiting:
+            nodes += made.tap(name)
+    for node in model.graph.node:
+        nodes.append(node)
+        for name in node.output:
+            if name in waiting:
+                nodes += made.tap(name)
+    del tapped.graph.node[:]
+    tapped.graph.node.extend(nodes)
     tapped.graph.initializer.extend(made.constants)
     tapped.graph.output.extend(made.outputs)
     return tapped
@@ -159,22 +172,23 @@ def _tapped(model: Any, names: Iterable[str]) -> Any:
 class _Taps:
     """Nodes in the making."""
 
-    def __init__(self, onnx: Any) -> None:
+    def __init__(self, onnx: Any, sample: int) -> None:
         self._onnx = onnx
-        self.nodes: list[Any] = []
+        self._nodes: list[Any] = []
         self.outputs: list[Any] = []
         self.constants = [
             self._constant("tap/flat", [-1]),
             self._constant("tap/begin", [0]),
             self._constant("tap/end", [np.iinfo(np.int64).max]),
             self._constant("tap/outside", [0, 2, 3]),
-            self._constant("tap/wanted", [2 * SAMPLED_VALUES]),
+            self._constant("tap/wanted", [2 * sample]),
             self._constant("tap/one", [1]),
             self._constant("tap/two", [2]),
         ]
 
-    def tap(self, name: str) -> None:
-        """Ends, an evenly spaced sample, mean and peak of channels."""
+    def tap(self, name: str) -> list[Any]:
+        """Nodes for ends, an evenly spaced sample, mean and peak of channels."""
+        self._nodes = []
         self._add("ReduceMin", [name], f"{name}/least", is_result=True, keepdims=0)
         self._add("ReduceMax", [name], f"{name}/most", is_result=True, keepdims=0)
         # an odd step meets every place of a pixel shuffle
@@ -189,6 +203,7 @@ class _Taps:
         lowest = self._add("ReduceMin", [name, "tap/outside"], f"{name}/lowest", keepdims=0)
         negated = self._add("Neg", [lowest], f"{name}/negated")
         self._add("Max", [highest, negated], f"{name}/peaks", is_result=True)
+        return self._nodes
 
     def _constant(self, name: str, values: list[int]) -> Any:
         return self._onnx.numpy_helper.from_array(np.array(values, np.int64), name)
@@ -196,7 +211,7 @@ class _Taps:
     def _add(
         self, operator: str, inputs: list[str], output: str, *, is_result: bool = False, **attributes: object
     ) -> str:
-        self.nodes.append(self._onnx.helper.make_node(operator, inputs, [output], name=output, **attributes))
+        self._nodes.append(self._onnx.helper.make_node(operator, inputs, [output], name=output, **attributes))
         if is_result:
             self.outputs.append(self._onnx.helper.make_tensor_value_info(output, self._onnx.TensorProto.FLOAT, None))
         return output

@@ -55,6 +55,8 @@ def _mse(histogram: Histogram, is_unsigned: bool) -> Range:
 def _entropy(histogram: Histogram, _is_unsigned: bool) -> Range:
     """Take the range whose 128 levels tell most of the distribution, as TensorRT's entropy calibrator did."""
     counts, width = histogram.magnitudes()
+    # zeros behind an activation are exact at every scale; counted, they would have all else cut off
+    counts[0] = counts[1]
     used = int(np.flatnonzero(counts).max(initial=0)) + 1
     if used <= LEVELS:
         return histogram.least, histogram.most

@@ -78,7 +78,7 @@ def dotted(path: Path) -> str:
 
 #: networks and training loops: only these may import torch, or a module that does, at the top
 TORCH_MODULES = {dotted(path) for path in MODULES if dotted(path).startswith("models.")} - TORCH_FREE_MODELS
-TORCH_MODULES |= {"training.batches", "training.muon", "training.trainer", "training.validation"}
+TORCH_MODULES |= {f"training.{name}" for name in ("batches", "muon", "quantized_network", "trainer", "validation")}
 
 
 @cache

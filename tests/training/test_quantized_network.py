@@ -1,0 +1,84 @@
+"""Training through 8 bits: the placement of a file, rounding, gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from deblurrt.calibration import FrameChoice, Quantization, QuantizeConfig, choose_frames
+from deblurrt.core.errors import UsageError
+from deblurrt.export.student_graph import student_contract, student_model
+from deblurrt.models.student import Student
+from deblurrt.models.student_config import StudentConfig
+from deblurrt.training.quantized_network import QuantizedNetwork, TrainedPlacement, trained_placement
+from tests.calibration.small_networks import write_pairs
+
+SMALL = StudentConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1,), unshuffle=2)
+CONFIG = QuantizeConfig("openvino", method="minmax", with_bias_correction=False)
+
+
+def student() -> Student:
+    torch.manual_seed(0)
+    return Student(SMALL, tail_gain=0.5)
+
+
+def quantised_file(network: Student, folder: Path) -> onnx.ModelProto:
+    weights = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    model = student_model(SMALL, weights, {}, io="float")
+    contract = student_contract(SMALL, "float")
+    frames = choose_frames(FrameChoice((write_pairs(folder / "pairs", 8),)), contract)
+    return Quantization(model, "small", contract, frames, CONFIG).run()
+
+
+def test_placement_is_that_of_the_file(tmp_path: Path) -> None:
+    network = student()
+    placement = trained_placement(quantised_file(network, tmp_path), network)
+    convolutions = {name for name, module in network.named_modules() if isinstance(module, torch.nn.Conv2d)}
+    assert set(placement.weights) == convolutions
+    assert set(placement.inputs) == convolutions | {"encoder.0.0", "encoder.1.0", "decoder.0.0"}
+
+
+def test_rounded_network_is_near_the_float_one_and_not_equal(tmp_path: Path) -> None:
+    network = student()
+    rounded = QuantizedNetwork(network, trained_placement(quantised_file(network, tmp_path), network), CONFIG)
+    batch = torch.rand(2, 3, 32, 32)
+    rounded.calibrate([batch])
+    difference = (rounded(batch) - network(batch)).abs().max().item()
+    assert 0 < difference < 0.1
+
+
+def test_gradients_reach_every_weight_and_weights_stay_the_networks_own(tmp_path: Path) -> None:
+    network = student()
+    names = set(network.state_dict())
+    rounded = QuantizedNetwork(network, trained_placement(quantised_file(network, tmp_path), network), CONFIG)
+    batch = torch.rand(2, 3, 32, 32)
+    rounded.calibrate([batch])
+    rounded(batch).square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+    assert set(network.state_dict()) == names
+
+
+def test_weights_are_rounded_to_what_a_file_stores(tmp_path: Path) -> None:
+    network = student()
+    model = quantised_file(network, tmp_path)
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    rounded = QuantizedNetwork(network, TrainedPlacement((), ("down.0",)), CONFIG)
+    weights = rounded._weights("down.0", dict(network.named_parameters())).detach().numpy()
+    steps = stored["down.0.weight/scale"].reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(weights, stored["down.0.weight/quantized"] * steps, atol=1e-6)
+
+
+def test_ranges_have_to_be_known() -> None:
+    with pytest.raises(UsageError, match="ranges are not known yet"):
+        QuantizedNetwork(student(), TrainedPlacement((), ("head",)), CONFIG)(torch.rand(1, 3, 16, 16))
+
+
+def test_float_file_has_no_placement() -> None:
+    network = student()
+    weights = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    with pytest.raises(UsageError, match="no quantised layer"):
+        trained_placement(student_model(SMALL, weights, {}, io="float"), network)
