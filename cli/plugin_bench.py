@@ -14,6 +14,9 @@ from ..plugins.kernel_memory import cuda_memory
 from ..plugins.torch_rivals import TorchClock, TorchRivals, torch_with_gpu
 from .options import json_option
 from .output import check_json_place, print_table, result_console, terminal, write_json
+from .plugin_archs import ARCH
+
+MIB = 1 << 20
 
 EXAMPLES = """\b
 Examples:
@@ -27,9 +30,9 @@ Exit status:
 
 
 @click.command("bench", epilog=EXAMPLES)
-@click.option("--arch", default="native", show_default=True, help="Architecture of the GPU, such as sm_87.")
+@click.option("--arch", type=ARCH, help="Compute capability of the GPU, such as sm87, if it is not to be asked.")
 @json_option
-def bench_command(arch: str, json_place: str | None) -> int:
+def bench_command(arch: str | None, json_place: str | None) -> int:
     """Time the kernels on this machine's GPU, against its ceilings and against PyTorch.
 
     The ceilings, a large copy and a large product of matrices, are measured in the same run. Times are medians of
@@ -38,7 +41,7 @@ def bench_command(arch: str, json_place: str | None) -> int:
     check_json_place(json_place)
     memory, torch = cuda_memory("time kernels on it"), torch_with_gpu()
     terminal().print("compiling the kernels", highlight=False)
-    bench = Bench(load_kernels(build_kernels(KernelBuild("cuda", arch))), memory)
+    bench = Bench(load_kernels(build_kernels(KernelBuild("cuda", arch or ""))), memory)
     clock, rivals = TorchClock(torch), TorchRivals(torch)
     ceiling = measure_ceiling(clock, rivals, DTYPES)
     timings = []
@@ -66,7 +69,9 @@ def print_report(device: str, ceiling: Ceiling, timings: list[Timing], json_plac
     console = result_console(json_place)
     products = ", ".join(f"{rate:.1f} TFLOP/s in {dtype}" for dtype, rate in ceiling.product_tflop_s.items())
     console.print(f"{device}: copy {ceiling.copy_gb_s:.0f} GB/s; product {products}", highlight=False)
-    table = Table("operator", "type", "size", "window", "ms", "GB/s", "of copy", "TFLOP/s", "of product", "others, ms")
+    table = Table(
+        "operator", "type", "size", "window", "ms", "GB/s", "of copy", "TFLOP/s", "of product", "MiB", "others, ms"
+    )
     for timing in timings:
         compute = ("", "") if timing.tflop_s is None else (f"{timing.tflop_s:.2f}", f"{timing.of_product or 0:.0%}")
         others = [f"{name} {ms:.3f}" for name, ms in timing.rivals_ms.items()]
@@ -80,6 +85,7 @@ def print_report(device: str, ceiling: Ceiling, timings: list[Timing], json_plac
             f"{timing.gb_s:.0f}",
             f"{timing.of_copy:.0%}",
             *compute,
+            f"{timing.workspace_bytes / MIB:.0f}",
             "\n".join(others),
         )
     print_table(table, json_place)

@@ -12,6 +12,7 @@ from ..plugins.kernel_memory import HostMemory, cuda_memory
 from ..plugins.sanitizers import has_sanitizers, run_with_sanitizers
 from .options import json_option
 from .output import check_json_place, print_table, result_console, terminal, write_json
+from .plugin_archs import ARCH
 
 QUALITY_GATE = 3
 RANDOM_CASES = 500
@@ -25,7 +26,7 @@ Examples:
 \b
 Exit status:
   0  every case agrees with its reference
-  3  one does not
+  3  one does not, or the GPU fails at it
   5  the compiler or the GPU is missing; the message says what brings it"""
 
 
@@ -41,16 +42,20 @@ Exit status:
     help="Random configurations for each operator and type.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all random numbers.")
-@click.option("--arch", default="native", show_default=True, help="Architecture of the GPU, such as sm_87.")
+@click.option("--arch", type=ARCH, help="Compute capability of the GPU, such as sm87, if it is not to be asked.")
 @click.option("--sanitize", is_flag=True, help="On the CPU, watch every address and all undefined behaviour.")
 @json_option
-def test_command(device: Device, cases: int, seed: int, arch: str, sanitize: bool, json_place: str | None) -> int:
+def test_command(
+    device: Device, cases: int, seed: int, arch: str | None, sanitize: bool, json_place: str | None
+) -> int:
     """Compare the kernels with references in double precision, on random configurations and on hard ones.
 
     The same sources run on the CPU and on a GPU. Errors are relative to the largest value of a result, and at least
     to 1; inputs are about 1. A GPU needs the CUDA toolkit and the extra gpu.
     """
     check_json_place(json_place)
+    if arch is not None and device == "cpu":
+        raise click.UsageError("--arch is for --device cuda")
     if sanitize:
         if device != "cpu":
             raise click.UsageError("--sanitize is for --device cpu; on a GPU run compute-sanitizer around this command")
@@ -59,7 +64,7 @@ def test_command(device: Device, cases: int, seed: int, arch: str, sanitize: boo
     # first the GPU: without one there is no reason to compile
     memory = cuda_memory("test kernels on it") if device == "cuda" else HostMemory()
     terminal().print(f"compiling the kernels for {device}", highlight=False)
-    kernels = load_kernels(build_kernels(KernelBuild(device, arch, sanitize)))
+    kernels = load_kernels(build_kernels(KernelBuild(device, arch or "", sanitize)))
     findings = list(run_kit(Bench(kernels, memory), cases, seed))
     failed = [finding for finding in findings if finding.failures]
     result = {"device": device, "seed": seed, "sanitized": sanitize, "ok": not failed}

@@ -11,6 +11,7 @@ from ..core.outputs import check_output, output_error, part_of
 from ..plugins.tensorrt_library import CompiledLibrary, build_library
 from .options import json_option
 from .output import check_json_place, terminal, write_json
+from .plugin_archs import ARCHS
 
 EXAMPLES = """\b
 Examples:
@@ -26,11 +27,15 @@ Examples:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of TensorRT with its include/; TENSORRT_ROOT or the system's if not given.",
 )
-@click.option("--arch", "archs", default="", help="Compute capabilities: sm87,sm110; this GPU's, or all, if not given.")
+@click.option(
+    "--arch", "archs", type=ARCHS, default=(), help="Compute capabilities: sm87,sm110; if not given this GPU's, or all."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A copy of the library; the cache keeps its own.")
 @click.option("--force", is_flag=True, help="Compile it again, and replace an existing FILE.")
 @json_option
-def build_command(root: Path | None, archs: str, output: Path | None, force: bool, json_place: str | None) -> int:
+def build_command(
+    root: Path | None, archs: tuple[str, ...], output: Path | None, force: bool, json_place: str | None
+) -> int:
     """Compile our operators as plugins for TensorRT 10.3 to 11, once for all engines.
 
     Needs TensorRT's C++ headers, nvcc, g++ and cmake, and no GPU. `deblurrt build` does the same by itself where a
@@ -41,7 +46,6 @@ def build_command(root: Path | None, archs: str, output: Path | None, force: boo
     check_json_place(json_place)
     if output is not None:
         check_output(output, force=force)
-    wanted = tuple(arch.strip() for arch in archs.split(",") if arch.strip())
     console = terminal()
     with console.status("looking for TensorRT and the compilers") as status:
 
@@ -49,7 +53,7 @@ def build_command(root: Path | None, archs: str, output: Path | None, force: boo
             status.update(line)
             console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-        library = build_library(root, wanted, force=force, say=say)
+        library = build_library(root, archs, force=force, say=say)
     path = library.path if output is None else _copied(library.path, output)
     for line in _lines(library, path):
         console.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import MachineError
 from ..core.tensors import Array
 from .conformance_cases import DTYPES, KernelCase, named_cases, random_cases
-from .kernel_calls import KERNELS, KernelCall, kernel_call
-from .kernel_library import OK, KernelLibrary
+from .kernel_calls import KERNELS, OK, KernelCall, kernel_call
+from .kernel_library import KernelLibrary
 from .kernel_memory import KernelMemory, Placed, taken
 from .ops import plugin_op
 
@@ -23,7 +24,8 @@ TOLERANCES = {
     ("ModulatedDeformConv", "float32"): 5e-6,
     ("ModulatedDeformConv", "float16"): 2e-3,
 }
-WORKSPACE_ALIGNMENT_BYTES = 16
+#: a GPU that failed answers every later call with the same error
+NOTHING_AFTER = "nothing can run after that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Finding:
         tolerance: What it may be.
         failures: What went wrong, in words.
         skipped: Why nothing was run; empty if something was.
+        is_last: Whether the device failed, so that nothing can run after it.
     """
 
     op: str
@@ -49,6 +52,7 @@ class Finding:
     tolerance: float | None = None
     failures: tuple[str, ...] = ()
     skipped: str = ""
+    is_last: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -122,8 +126,9 @@ def compare(result: Array, expected: Array) -> tuple[float, str]:
     is_finite = np.isfinite(rounded)
     wrong = int((is_finite != np.isfinite(result)).sum())
     wrong += int((~is_finite & (np.isnan(rounded) != np.isnan(result))).sum())
+    wrong += int((np.isinf(rounded) & np.isinf(result) & (rounded != result)).sum())
     if wrong:
-        return np.inf, f"{wrong} values are NaN or infinite in one of result and reference only"
+        return np.inf, f"{wrong} values are NaN or infinite in one of result and reference only, or of another sign"
     if not is_finite.any():
         return 0.0, ""
     scale = max(1.0, float(np.abs(expected[is_finite]).max()))
@@ -153,29 +158,44 @@ def run_group(
             case = exact.typed(dtype)
         op, tolerance, expected = case.op, TOLERANCES[case.op, dtype], expected_of(case)
         for skew in skews:
-            result, trouble = bench.run(case, skew * case.inputs[0].itemsize)
+            count += 1
+            try:
+                result, trouble = bench.run(case, skew * case.inputs[0].itemsize)
+            except MachineError as fault:
+                failures.append(f"{_describe(case)}: {fault}; {NOTHING_AFTER}")
+                return Finding(op, dtype, name, count, worst, tolerance, tuple(failures), is_last=True)
             error, wrong = compare(result, expected)
-            count, worst = count + 1, max(worst, error)
+            worst = max(worst, error)
             if trouble or wrong or not error <= tolerance:
                 failures.append(f"{_describe(case)}: {trouble or wrong or f'error {error:.1e}'}")
     return Finding(op, dtype, name, count, worst, TOLERANCES[op, dtype], tuple(failures))
 
 
 def run_kit(bench: Bench, count: int, seed: int) -> Iterator[Finding]:
-    """Run everything, one finding after the other.
+    """Run everything, one finding after the other, to the end or to the first failure of the device.
 
     Args:
         bench: Where.
         count: Random configurations of each operator and type.
         seed: Of all random numbers.
     """
-    from .conformance_checks import CHECKS
-
     for op in KERNELS:
         for dtype in DTYPES:
-            yield run_group(bench, random_cases(op, count, seed), "random", dtype)
-            for case in named_cases(op, seed):
-                yield run_group(bench, [case], case.name, dtype)
-            yield run_group(bench, random_cases(op, 8, seed + 1), "element-aligned pointers", dtype, skews=(1, 3))
-            for name, check in CHECKS.items():
-                yield check(bench, name, op, dtype, seed)
+            for finding in _findings(bench, op, dtype, count, seed):
+                yield finding
+                if finding.is_last:
+                    return
+
+
+def _findings(bench: Bench, op: str, dtype: str, count: int, seed: int) -> Iterator[Finding]:
+    from .conformance_checks import CHECKS
+
+    yield run_group(bench, random_cases(op, count, seed), "random", dtype)
+    for case in named_cases(op, seed):
+        yield run_group(bench, [case], case.name, dtype)
+    yield run_group(bench, random_cases(op, 8, seed + 1), "element-aligned pointers", dtype, skews=(1, 3))
+    for name, check in CHECKS.items():
+        try:
+            yield check(bench, name, op, dtype, seed)
+        except MachineError as error:
+            yield Finding(op, dtype, name, failures=(f"{error}; {NOTHING_AFTER}",), is_last=True)

@@ -10,9 +10,9 @@ import numpy as np
 from ..core.tensors import Array
 from .conformance import Bench, Finding
 from .conformance_cases import KernelCase, random_cases
-from .kernel_library import OK, SMALL_WORKSPACE
+from .kernel_calls import BAD_SHAPE, BAD_TYPE, OK, SMALL_WORKSPACE
+from .kernel_memory import taken
 
-BAD_SHAPE, BAD_TYPE = -1, -2
 #: calls at the same time, and of each kind
 CALLS = 8
 
@@ -24,7 +24,7 @@ def _cases(op: str, dtype: str, seed: int, count: int = CALLS) -> list[KernelCas
 
 
 def _same(one: Array, other: Array) -> bool:
-    return bool(np.array_equal(one, other, equal_nan=True))
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
 
 
 def small_workspace(bench: Bench, name: str, op: str, dtype: str, seed: int) -> Finding:
@@ -38,7 +38,12 @@ def small_workspace(bench: Bench, name: str, op: str, dtype: str, seed: int) -> 
     result = bench.memory.place(np.full(call.output_shape, np.nan, call.dtype))
     room = bench.memory.place(np.zeros(size, np.uint8))
     code = bench.kernels.start(call, [each.address for each in inputs], result.address, (room.address, size - 1))
-    return Finding(op, dtype, name, failures=() if code == SMALL_WORKSPACE else (f"code {code}",))
+    failures = [] if code == SMALL_WORKSPACE else [f"code {code}"]
+    for what, placed in {"result": result, "workspace": room}.items():
+        array, is_whole = taken(bench.memory, placed)
+        if not is_whole or not _same(array, placed.like):
+            failures.append(f"the {what} was written to")
+    return Finding(op, dtype, name, failures=tuple(failures))
 
 
 def refused_calls(bench: Bench, name: str, op: str, dtype: str, seed: int) -> Finding:
@@ -60,7 +65,6 @@ def at_once(bench: Bench, name: str, op: str, dtype: str, seed: int) -> Finding:
     """Two threads with a stream each get what one gets, with other shapes from call to call."""
     cases = _cases(op, dtype, seed)
     alone = [bench.run(case)[0] for case in cases]
-    streams = [bench.memory.stream() for _ in range(2)]
 
     def work(stream: int) -> list[Array]:
         started = [bench.prepare(case, stream=stream) for case in cases]
@@ -68,8 +72,8 @@ def at_once(bench: Bench, name: str, op: str, dtype: str, seed: int) -> Finding:
             bench.kernels.check(start())
         return [bench.take(placed)[0] for _, placed in started]
 
-    with ThreadPoolExecutor(len(streams)) as pool:
-        together = list(pool.map(work, streams))
+    with bench.memory.stream() as one, bench.memory.stream() as other, ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(work, (one, other)))
     differ = sum(not _same(*pair) for results in together for pair in zip(results, alone, strict=True))
     return Finding(op, dtype, name, 2 * CALLS, failures=(f"{differ} results differ",) if differ else ())
 
@@ -92,9 +96,9 @@ def backwards(bench: Bench, name: str, op: str, dtype: str, seed: int) -> Findin
 def captured(bench: Bench, name: str, op: str, dtype: str, seed: int) -> Finding:
     """A call can be captured in a graph, and the graph computes the same."""
     case = _cases(op, dtype, seed, 1)[0]
-    stream = bench.memory.stream()
-    start, placed = bench.prepare(case, stream=stream)
-    code = bench.memory.replayed(stream, start)
+    with bench.memory.stream() as stream:
+        start, placed = bench.prepare(case, stream=stream)
+        code = bench.memory.replayed(stream, start)
     if code is None:
         return Finding(op, dtype, name, 0, skipped="the CPU has no graphs")
     if code != OK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ WINDOWS = (48, 96, 384)
 COPY_BYTES, MATRIX_SIDE = 1 << 29, 8192
 #: runs before the clock counts, and those of which the median counts
 WARM_UP, RUNS = 10, 50
+#: calls of a run follow each other until they take so long, or are so many: to start one from Python takes microseconds
+RUN_MS, MOST_CALLS = 5.0, 1000
 MULTIPLY_ADD = 2
 
 #: puts work on the stream of the clock
@@ -30,8 +33,8 @@ class Clock(Protocol):
 
     stream: int
 
-    def times_ms(self, work: Work, runs: int) -> list[float]:
-        """Run work ``runs`` times; the time of each, milliseconds."""
+    def times_ms(self, work: Work, runs: int, calls: int = 1) -> list[float]:
+        """Run work ``runs`` times, each ``calls`` calls in a row; the time of a call in each run, milliseconds."""
         ...
 
 
@@ -78,6 +81,7 @@ class Timing:
         of_copy: Those bytes against the copy.
         tflop_s: Products and sums of a convolution by time; None for a pool.
         of_product: Those against the product of matrices.
+        workspace_bytes: Memory the kernel works with.
         rivals_ms: Median times of PyTorch's ways.
         missing: Why one of those is missing.
     """
@@ -91,6 +95,7 @@ class Timing:
     of_copy: float
     tflop_s: float | None
     of_product: float | None
+    workspace_bytes: int
     rivals_ms: dict[str, float]
     missing: dict[str, str]
 
@@ -101,8 +106,9 @@ class Timing:
 
 def median_ms(clock: Clock, work: Work) -> float:
     """The median time of work that has run before."""
-    clock.times_ms(work, WARM_UP)
-    return statistics.median(clock.times_ms(work, RUNS))
+    about_ms = statistics.median(clock.times_ms(work, WARM_UP))
+    calls = min(MOST_CALLS, math.ceil(RUN_MS / max(about_ms, RUN_MS / MOST_CALLS)))
+    return statistics.median(clock.times_ms(work, RUNS, calls))
 
 
 def measure_ceiling(clock: Clock, rivals: Rivals, dtypes: Sequence[str]) -> Ceiling:
@@ -154,6 +160,7 @@ def time_case(bench: Bench, clock: Clock, rivals: Rivals, ceiling: Ceiling, case
         of_copy=gb_s / ceiling.copy_gb_s,
         tflop_s=tflop_s,
         of_product=tflop_s and tflop_s / ceiling.product_tflop_s[case.dtype],
+        workspace_bytes=bench.kernels.workspace_bytes(bench.call_of(case)),
         rivals_ms=rivals_ms,
         missing=missing,
     )

@@ -14,6 +14,8 @@ from .plugin_op import Attributes
 
 Shapes = Sequence[tuple[int, ...]]
 
+#: codes of ``csrc/kernels.h``; those above 0 are CUDA's
+OK, BAD_SHAPE, BAD_TYPE, SMALL_WORKSPACE = 0, -1, -2, -3
 #: NumPy name of an element type -> its number in the interface
 TYPES = {"float32": 0, "float16": 1}
 _PAIR = ctypes.c_int32 * 2

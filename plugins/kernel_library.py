@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,8 +22,9 @@ from ..core.caches import cache_folder
 from ..core.errors import ContractError, MachineError
 from ..core.outputs import output_error
 from ..core.tensors import Array
-from .kernel_calls import KERNELS, KernelCall, kernel_call
-from .toolchain import Compiler, CompilerName, find_compiler, run_compiler
+from .archs import first_gpu, nvcc_arch
+from .kernel_calls import KERNELS, OK, KernelCall, kernel_call
+from .toolchain import Compiler, CompilerName, find_compiler, host_compiler, run_compiler
 
 SOURCES = Path(__file__).parent / "csrc"
 SOURCE = SOURCES / "kernels.cu"
@@ -36,8 +37,6 @@ FAST_FLAGS = ("-O3",)
 SANITIZER_FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CUDA_FLAGS = ("-std=c++17", "-O3", "-shared", "-Xcompiler", "-fPIC")
 
-OK, SMALL_WORKSPACE = 0, -3
-
 
 @dataclass(frozen=True, slots=True)
 class KernelBuild:
@@ -45,19 +44,20 @@ class KernelBuild:
 
     Attributes:
         device: What they run on.
-        arch: Architecture of the GPU, ``sm_87``; ``native`` is that of this machine's.
+        arch: Of the GPU, ``sm87``; empty is that of this machine's first.
         is_sanitized: Whether wrong addresses and undefined behaviour end the process; for the CPU only.
     """
 
     device: Device = "cpu"
-    arch: str = "native"
+    arch: str = ""
     is_sanitized: bool = False
 
     @property
     def flags(self) -> tuple[str, ...]:
         """Options of the compiler."""
         if self.device == "cuda":
-            return (*CUDA_FLAGS, f"-arch={self.arch}")
+            chosen = host_compiler()
+            return (*CUDA_FLAGS, f"-arch={nvcc_arch(self.arch)}", *(("-ccbin", chosen.path) if chosen else ()))
         return (*(SANITIZER_FLAGS if self.is_sanitized else FAST_FLAGS), *CPU_FLAGS)
 
 
@@ -70,11 +70,14 @@ def build_kernels(build: KernelBuild | None = None) -> Path:
     """Compile the kernels, or find them as compiled before from the same files by the same compiler.
 
     Raises:
-        MachineError: The compiler is missing or refuses.
+        MachineError: The compiler is missing or refuses, or no GPU tells which architecture it is.
         OutputError: The cache cannot be written.
     """
     build = build or KernelBuild()
     compiler = find_compiler(COMPILERS[build.device], "compile the kernels of our operators")
+    if build.device == "cuda" and not build.arch:
+        # before the key: the cache may serve machines with other GPUs
+        build = replace(build, arch=first_gpu())
     path = cache_folder("plugins") / f"kernels_{build.device}_{_key(compiler, build)}.so"
     if not path.exists():
         _compile(compiler, build, path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,8 +56,8 @@ class KernelMemory(Protocol):
         """Copy the memory of an array, guards included, when everything before has ended."""
         ...
 
-    def stream(self) -> int:
-        """Make a stream."""
+    def stream(self) -> AbstractContextManager[int]:
+        """Make a stream; it ends with the ``with``."""
         ...
 
     def wait(self) -> None:
@@ -100,8 +101,8 @@ class HostMemory:
         owner: NDArray[np.uint8] = placed.owner
         return owner.copy()
 
-    def stream(self) -> int:
-        return 0
+    def stream(self) -> AbstractContextManager[int]:
+        return nullcontext(0)
 
     def wait(self) -> None:
         return None
@@ -114,11 +115,12 @@ class _Block:
     """A piece of the GPU's memory, given back when nothing refers to it."""
 
     def __init__(self, cuda: CudaMemory, size: int) -> None:
-        self._cuda = cuda
+        self._cuda, self.address = cuda, 0
         self.address = int(cuda.ask("cudaMalloc", size))
 
     def __del__(self) -> None:
-        self._cuda.runtime.cudaFree(self.address)
+        if self.address:
+            self._cuda.runtime.cudaFree(self.address)
 
 
 class CudaMemory:
@@ -159,8 +161,14 @@ class CudaMemory:
     def _kind(self, name: str) -> Any:
         return getattr(self.runtime.cudaMemcpyKind, f"cudaMemcpy{name}")
 
-    def stream(self) -> int:
-        return int(self.ask("cudaStreamCreateWithFlags", self.runtime.cudaStreamNonBlocking))
+    @contextmanager
+    def stream(self) -> Iterator[int]:
+        made = int(self.ask("cudaStreamCreateWithFlags", self.runtime.cudaStreamNonBlocking))
+        try:
+            yield made
+        finally:
+            # its error would hide the first one: a GPU that failed gives it again
+            self.runtime.cudaStreamDestroy(made)
 
     def wait(self) -> None:
         self.ask("cudaDeviceSynchronize")
@@ -190,7 +198,12 @@ def cuda_memory(purpose: str) -> CudaMemory:
     """
     runtime = require("cuda.bindings.runtime", purpose)
     # first, and alone: without a driver later calls fail in worse ways
-    code, count = runtime.cudaGetDeviceCount()
+    try:
+        code, count = runtime.cudaGetDeviceCount()
+    except (RuntimeError, ImportError) as error:  # cuda-bindings looks for the libraries of CUDA at the first call
+        raise MachineError(
+            f"CUDA is needed to {purpose} and does not load ({error}); deblurrt doctor says more"
+        ) from error
     if int(code) != 0 or not count:
         reason = runtime.cudaGetErrorName(code)[1].decode() if int(code) else "the driver lists none"
         raise MachineError(f"an NVIDIA GPU is needed to {purpose}, none answers ({reason}); deblurrt doctor says more")

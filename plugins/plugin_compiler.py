@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import MachineError
+from .kernel_library import SOURCES
 from .tensorrt_headers import TensorrtHeaders
-from .toolchain import Compiler, CompilerName, find_compiler, gpu_archs, run_compiler
+from .toolchain import Compiler, CompilerName, find_compiler, gpu_archs, host_compiler, run_compiler
 
-SOURCES = Path(__file__).parent / "csrc"
 LIBRARY = "libdeblurrt_plugins.so"
 PURPOSE = "compile plugins for TensorRT"
-#: what TensorRT 10.3 to 11 run on; of these the compiler's own are taken where there is no GPU to ask
+#: what TensorRT 10.3 to 11 run on; a library is for these where no GPU is named or here
 ARCHS = ("sm75", "sm80", "sm86", "sm87", "sm89", "sm90", "sm100", "sm110", "sm120", "sm121")
 COMPILERS: tuple[CompilerName, ...] = ("nvcc", "g++")
 RELEASE = re.compile(r"release (\d+\.\d+)")
@@ -65,9 +65,8 @@ def find_tools() -> PluginTools:
 
 
 def archs_of(tools: PluginTools) -> tuple[str, ...]:
-    """Compute capabilities the compiler knows and TensorRT runs on."""
-    known = {arch.replace("_", "") for arch in gpu_archs(tools.nvcc)}
-    return tuple(arch for arch in ARCHS if arch in known)
+    """Compute capabilities the compiler knows, from old to new."""
+    return tuple(arch.replace("_", "") for arch in gpu_archs(tools.nvcc))
 
 
 def compile_library(
@@ -93,6 +92,7 @@ def compile_library(
         tools.cmake, "-S", str(SOURCES), "-B", str(build),
         f"-DTENSORRT_INCLUDE_DIR={headers.folder}", f"-DCMAKE_CUDA_COMPILER={tools.nvcc.path}",
         f"-DCMAKE_CXX_COMPILER={tools.cxx.path}", f"-DCMAKE_CUDA_ARCHITECTURES={';'.join(targets)}",
+        *([f"-DCMAKE_CUDA_HOST_COMPILER={tools.cxx.path}"] if host_compiler() else []),
         f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={result}",
         *([f"-DDEBLURRT_KERNELS={';'.join(map(str, kernels))}"] if kernels else []),
     ]  # fmt: skip

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.artifacts import sha256_of
 from ..core.caches import cache_folder
 from ..core.errors import MachineError, UsageError
-from ..core.gpus import probe_gpus
 from ..core.manifest import EngineManifest
 from ..core.outputs import output_error
-from .plugin_compiler import LIBRARY, SOURCES, PluginTools, archs_of, compile_library, find_tools
+from .archs import parse_arch, serves, this_gpu
+from .kernel_library import SOURCES
+from .plugin_compiler import ARCHS, LIBRARY, PluginTools, archs_of, compile_library, find_tools
 from .tensorrt_headers import TensorrtHeaders, find_headers
 
 RECORD = "library.json"
 #: an entry in the making; never looked into
 BUILDING = ".building-"
-ARCH = re.compile(r"sm(\d{2,3})")
 Say = Callable[[str], None]
 
 
@@ -63,7 +61,7 @@ def build_library(
 
     Args:
         root: Of TensorRT, with its headers; the usual places if not given.
-        archs: Compute capabilities, ``sm87``; this machine's GPU, or all the compiler knows, if not given.
+        archs: Compute capabilities, ``sm87``; this machine's GPUs, or all TensorRT runs on, if not given.
         force: Whether it is compiled although it is there.
         say: Told what happens, line by line.
         kernels: Sources in place of our kernels.
@@ -73,32 +71,31 @@ def build_library(
         MachineError: Headers or programs are missing, or the compiler refuses; with the remedy.
         OutputError: The cache cannot be written.
     """
-    for arch in archs:
-        if ARCH.fullmatch(arch) is None:
-            raise UsageError(f"arch {arch!r} is no compute capability, expected such as sm87 or sm110")
+    named = tuple(dict.fromkeys(parse_arch(arch) for arch in archs))
     headers, tools = _found(root)
     known = archs_of(tools)
-    if unknown := [arch for arch in archs if arch not in known]:
+    wanted = named or this_gpu() or tuple(arch for arch in ARCHS if arch in known)
+    if unknown := [arch for arch in wanted if arch not in known]:
         raise MachineError(
             f"nvcc of CUDA {tools.cuda} compiles plugins for {', '.join(known)}, not {', '.join(unknown)}"
         )
-    wanted = tuple(archs) or this_gpu() or known
     sources = sources_sha256(kernels)
-    key = hashlib.sha256(json.dumps([sources, headers.version, tools.cuda, sorted(set(wanted))]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([sources, headers.version, tools.cuda, sorted(wanted)]).encode()).hexdigest()
     place = cache_folder("plugins") / key[:40]
     found = None if force else _read(place)
     if found is not None:
         return found
     say(f"compiling plugins for {headers.describe()}, CUDA {tools.cuda}, {', '.join(wanted)}")
     started = time.perf_counter()
-    with _building(place.parent) as folder:
-        library = compile_library(folder, headers, tools, wanted, kernels)
-        record = {"sources": sources, "tensorrt": headers.version, "cuda": tools.cuda, "archs": wanted}
-        (library.parent / RECORD).write_text(json.dumps({**record, "sha256": sha256_of([library])}, indent=2) + "\n")
-        _move(library.parent, place)
+    try:
+        with _building(place.parent) as folder:
+            made = compile_library(folder, headers, tools, wanted, kernels)
+            library = CompiledLibrary(made, sha256_of([made]), sources, headers.version, tools.cuda, wanted)
+            _write_record(library)
+            compiled = _moved(library, place, force=force)
+    except OSError as error:
+        raise output_error(place, error) from error
     say(f"compiled in {time.perf_counter() - started:.0f} s")
-    compiled = _read(place)
-    assert compiled is not None
     return compiled
 
 
@@ -127,9 +124,13 @@ def library_for(tensorrt: str, arch: str, say: Say = lambda _line: None) -> Comp
         MachineError: As ``build_library``, or the headers are of another major version.
     """
     major, sources = int(tensorrt.partition(".")[0]), sources_sha256()
-    for library in libraries():
-        if library.sources == sources and library.tensorrt[0] == major and arch in library.archs:
-            return library
+    fitting = [
+        library
+        for library in libraries()
+        if library.sources == sources and library.tensorrt[0] == major and serves(library.archs, arch)
+    ]
+    if fitting:
+        return next((library for library in fitting if arch in library.archs), fitting[0])
     headers = find_headers()
     if headers.version[0] != major:
         raise MachineError(
@@ -142,7 +143,7 @@ def library_for(tensorrt: str, arch: str, say: Say = lambda _line: None) -> Comp
 def libraries() -> list[CompiledLibrary]:
     """All libraries of the cache, the newest first; those whose bytes changed are left out."""
     places = [path.parent for path in cache_folder("plugins").glob(f"[!.]*/{RECORD}")]
-    places.sort(key=lambda place: (place / RECORD).stat().st_mtime, reverse=True)
+    places.sort(key=_written_s, reverse=True)
     return [library for place in places if (library := _read(place)) is not None]
 
 
@@ -150,19 +151,24 @@ def library_of(manifest: EngineManifest) -> Path:
     """Find the library an engine was built with, for the registry of whoever runs it.
 
     Raises:
-        MachineError: It is not here, or another in its place; with the command that builds the engine again.
+        MachineError: It is not here, or another in its place; or the engine has several.
     """
-    here = {library.sha256: library.path for library in libraries()}
-    for name, digest in manifest.plugins.items():
-        if digest in here:
-            return here[digest]
-        there = "another is" if here else "none is"
+    if not manifest.plugins:
+        raise UsageError(f"the engine of {manifest.model} has no plugins")
+    if len(manifest.plugins) > 1:
+        names = ", ".join(manifest.plugins)
         raise MachineError(
-            f"the engine of {manifest.model} runs with {name} of SHA-256 {digest[:12]}…, with which it was built; "
-            f"{there} in {cache_folder('plugins')}; build the engine again, which compiles it: "
-            f"deblurrt build {shlex.quote(manifest.model)} --backend {manifest.backend}"
+            f"the engine of {manifest.model} runs with several libraries of plugins, expected one: {names}"
         )
-    raise UsageError(f"the engine of {manifest.model} has no plugins")
+    here = {library.sha256: library.path for library in libraries()}
+    ((name, digest),) = manifest.plugins.items()
+    if digest in here:
+        return here[digest]
+    there = "another is" if here else "none is"
+    raise MachineError(
+        f"the engine of {manifest.model} runs with {name} of SHA-256 {digest[:12]}…, with which it was built; "
+        f"{there} in {cache_folder('plugins')}"
+    )
 
 
 def sources_sha256(kernels: Sequence[Path] = ()) -> str:
@@ -172,13 +178,23 @@ def sources_sha256(kernels: Sequence[Path] = ()) -> str:
     return hashlib.sha256(f"{names}\n{sha256_of([*paths, *kernels])}".encode()).hexdigest()
 
 
-def this_gpu() -> tuple[str, ...]:
-    """Compute capabilities of this machine's GPUs, as ``sm87``; empty where there is none."""
-    return tuple(
-        dict.fromkeys(
-            f"sm{gpu.compute_capability.replace('.', '')}" for gpu in probe_gpus().gpus if gpu.compute_capability
-        )
-    )
+def _written_s(place: Path) -> float:
+    """When an entry was written, seconds; 0 where another process has just taken it away."""
+    try:
+        return (place / RECORD).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _write_record(library: CompiledLibrary) -> None:
+    record = {
+        "sources": library.sources,
+        "tensorrt": library.tensorrt,
+        "cuda": library.cuda,
+        "archs": library.archs,
+        "sha256": library.sha256,
+    }
+    (library.path.parent / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _read(place: Path) -> CompiledLibrary | None:
@@ -206,12 +222,23 @@ def _building(cache: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(made: Path, place: Path) -> None:
-    """Put an entry in its place by one rename; what was there goes."""
-    try:
-        shutil.rmtree(place, ignore_errors=True)
+def _moved(library: CompiledLibrary, place: Path, *, force: bool) -> CompiledLibrary:
+    """Put an entry in its place by one rename; a whole one that is there stays, unless ``force`` replaces it."""
+    made = library.path.parent
+    here = replace(library, path=place / LIBRARY)
+    with suppress(OSError):
         made.rename(place)
-    except OSError as error:
-        # another process was here first; its library is as good
-        if _read(place) is None:
-            raise output_error(place, error) from error
+        return here
+    # another process was here first; its library is as good
+    if not force and (there := _read(place)) is not None:
+        return there
+    with suppress(FileNotFoundError):
+        place.rename(made.with_name("former"))
+    try:
+        made.rename(place)
+    except OSError:
+        there = _read(place)
+        if there is None:
+            raise
+        return there
+    return here

@@ -64,6 +64,15 @@ def find_compiler(name: CompilerName, purpose: str) -> Compiler:
     return Compiler(name, path, run_compiler([path, "--version"], "tell its version"))
 
 
+def host_compiler() -> Compiler | None:
+    """The C++ compiler nvcc shall use: the one ``CXX`` names; None leaves it to nvcc.
+
+    Raises:
+        MachineError: It is missing.
+    """
+    return find_compiler("g++", "compile for GPUs") if os.environ.get(VARIABLES["g++"]) else None
+
+
 def run_compiler(command: Sequence[str], what: str) -> str:
     """Run a compiler and return what it says on both outputs.
 

@@ -22,18 +22,19 @@ class TorchClock:
         self._stream = torch.cuda.Stream()
         self.stream: int = self._stream.cuda_stream
 
-    def times_ms(self, work: Work, runs: int) -> list[float]:
+    def times_ms(self, work: Work, runs: int, calls: int = 1) -> list[float]:
         torch = self._torch
         with torch.cuda.stream(self._stream):
             pairs = []
             for _ in range(runs):
                 begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
                 begin.record()
-                work()
+                for _ in range(calls):
+                    work()
                 end.record()
                 pairs.append((begin, end))
             self._stream.synchronize()
-        return [float(begin.elapsed_time(end)) for begin, end in pairs]
+        return [float(begin.elapsed_time(end)) / calls for begin, end in pairs]
 
 
 class TorchRivals:
@@ -81,15 +82,20 @@ class TorchRivals:
         return {"F.avg_pool2d": avg_pool, "integral image": integral_image}
 
     def _convolution(self, tensors: list[Any], case: KernelCase) -> Work | str:
-        try:
-            # some of its builds import and then have no operators for the installed PyTorch
-            ops = require("torchvision.ops", "time another deformable convolution")
-        except (MachineError, RuntimeError) as error:
-            return str(error)
         x, offset, mask, weight, *bias = tensors
         names = {"stride": "strides", "padding": "pads", "dilation": "dilations"}
         settings = {name: tuple(case.attributes[ours]) for name, ours in names.items()}
-        return lambda: ops.deform_conv2d(x, offset, weight, *bias, mask=mask, **settings)
+
+        def convolution() -> Any:
+            return ops.deform_conv2d(x, offset, weight, *bias, mask=mask, **settings)
+
+        try:
+            # some of its builds have no operators for the installed PyTorch: that shows at the import, or at a call
+            ops = require("torchvision.ops", "time another deformable convolution")
+            convolution()
+        except (MachineError, RuntimeError) as error:
+            return str(error).partition("\n")[0]
+        return convolution
 
 
 def _spread(functional: Any, means: Any, x: Any) -> Any:

@@ -14,6 +14,7 @@ from deblurrt.cli.plugins import plugins_command
 from deblurrt.core.errors import MachineError
 from deblurrt.plugins.conformance import Bench, Finding
 from deblurrt.plugins.kernel_bench import Ceiling, Timing
+from deblurrt.plugins.tensorrt_library import CompiledLibrary
 
 Deblurrt = Callable[..., int]
 
@@ -81,6 +82,38 @@ def test_sanitizers_are_for_the_cpu(deblurrt: Deblurrt) -> None:
     assert deblurrt("plugins", "test", "--sanitize", "--device", "cuda") == 2
 
 
+@pytest.mark.parametrize("arguments", [("build",), ("test", "--device", "cuda"), ("bench",)])
+@pytest.mark.parametrize("arch", ["native", "8.7", "sm_", ""])
+def test_nonsense_for_an_architecture_is_refused(
+    arguments: tuple[str, ...], arch: str, deblurrt: Deblurrt, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt("plugins", *arguments, "--arch", arch) == 2
+    assert "is no compute capability, expected such as sm87" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arch", ["87", "sm87", "sm_87"])
+def test_architectures_are_read_as_they_are_written(
+    arch: str, deblurrt: Deblurrt, findings: list[Finding], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[object] = []
+
+    def build_library(root: Path | None, archs: tuple[str, ...], **_: object) -> CompiledLibrary:
+        wanted.append(archs)
+        return CompiledLibrary(Path("a.so"), "", "", (10, 3), "12.6", archs)
+
+    monkeypatch.setattr("deblurrt.cli.plugins_build.build_library", build_library)
+    monkeypatch.setattr(plugin_conformance, "cuda_memory", lambda _purpose: None)
+    monkeypatch.setattr(plugin_conformance, "build_kernels", lambda build: wanted.append(build.arch))
+    assert deblurrt("plugins", "build", "--arch", f"{arch},110") == 0
+    assert deblurrt("plugins", "test", "--device", "cuda", "--arch", arch) == 0
+    assert wanted == [("sm87", "sm110"), "sm87"]
+
+
+def test_architecture_is_of_a_gpu(deblurrt: Deblurrt, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deblurrt("plugins", "test", "--arch", "sm87") == 2
+    assert "--arch is for --device cuda" in capsys.readouterr().err
+
+
 def test_missing_compiler_ends_with_its_code(
     deblurrt: Deblurrt, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,11 +124,33 @@ def test_missing_compiler_ends_with_its_code(
 
 def test_report_of_a_benchmark_names_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     ceiling = Ceiling(4000, {"float16": 600})
-    pool = Timing("LocalAvgPool", "float16", (720, 1280), 96, 0.1, 3000, 0.75, None, None, {"F.avg_pool2d": 9.5}, {})
+    pool = Timing(
+        "LocalAvgPool", "float16", (720, 1280), 96, 0.1, 3000, 0.75, None, None, 48 << 20, {"F.avg_pool2d": 9.5}, {}
+    )
     convolution = Timing(
-        "ModulatedDeformConv", "float16", (720, 1280), None, 1, 500, 0.1, 68, 0.11, {}, {"theirs": "is not installed"}
+        "ModulatedDeformConv",
+        "float16",
+        (720, 1280),
+        None,
+        1,
+        500,
+        0.1,
+        68,
+        0.11,
+        0,
+        {},
+        {"theirs": "is not installed"},
     )
     print_report("a GPU", ceiling, [pool, convolution], None)
     shown = capsys.readouterr().out
-    words = ("a GPU: copy 4000 GB/s", "75%", "F.avg_pool2d 9.500", "68.00", "11%", "theirs: is not installed")
+    words = (
+        "a GPU: copy 4000 GB/s",
+        "75%",
+        "48",
+        "MiB",
+        "F.avg_pool2d 9.500",
+        "68.00",
+        "11%",
+        "theirs: is not installed",
+    )
     assert [word for word in words if word not in shown] == []

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from deblurrt.core.errors import MachineError
-from deblurrt.plugins.plugin_compiler import SOURCES, compile_library, find_tools
+from deblurrt.plugins.kernel_library import SOURCES
+from deblurrt.plugins.plugin_compiler import compile_library, find_tools
 from deblurrt.plugins.tensorrt_headers import TensorrtHeaders, find_headers
 
 HERE = Path(__file__).parent

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deblurrt.core.errors import MachineError
 from deblurrt.core.tensors import Array
-from deblurrt.plugins.conformance import TOLERANCES, Bench, compare, run_group, run_kit
+from deblurrt.plugins import conformance_checks
+from deblurrt.plugins.conformance import TOLERANCES, Bench, Finding, compare, run_group, run_kit
 from deblurrt.plugins.conformance_cases import DTYPES, KernelCase, named_cases, random_cases
-from deblurrt.plugins.kernel_calls import KERNELS
+from deblurrt.plugins.kernel_calls import KERNELS, KernelCall
+from deblurrt.plugins.kernel_library import KernelLibrary
 from deblurrt.plugins.kernel_memory import HostMemory, taken
 
 RANDOM_CASES = 500
@@ -66,6 +71,61 @@ def test_nan_must_be_where_the_reference_has_it(result: list[float]) -> None:
 
 def test_overflow_of_half_precision_is_expected() -> None:
     assert compare(np.array([np.inf, 1], np.float16), np.array([1e6, 1])) == (0.0, "")
+
+
+@pytest.mark.parametrize("result", [-np.inf, np.inf])
+def test_infinity_of_the_wrong_sign_is_found(result: float) -> None:
+    assert (compare(np.array([result, 1], np.float32), np.array([np.inf, 1]))[1] == "") == (result > 0)
+
+
+class Failing(Bench):
+    """A bench whose device fails at a case, and at every check."""
+
+    def run(self, case: KernelCase, skew: int = 0) -> tuple[Array, str]:
+        if case.name != "random":
+            raise MachineError("cudaDeviceSynchronize gives cudaErrorIllegalAddress")
+        return super().run(case, skew)
+
+
+def test_failing_device_is_a_failure_of_its_case_and_ends_the_kit(bench: Bench) -> None:
+    random, failed = run_kit(Failing(bench.kernels, bench.memory), 2, SEED)
+    assert (random.failures, random.cases) == ((), 2)
+    assert (failed.name, failed.cases, failed.error) == ("one pixel", 1, 0.0)
+    assert "cudaErrorIllegalAddress; nothing can run after that" in failed.failures[0]
+
+
+def test_failing_device_is_a_failure_of_its_check_and_ends_the_kit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Finding:
+        raise MachineError("cudaErrorIllegalAddress")
+
+    monkeypatch.setattr(conformance_checks, "CHECKS", {"streams": fail, "never": fail})
+    last = list(run_kit(bench, 1, SEED))[-1]
+    assert (last.op, last.dtype, last.name) == ("LocalAvgPool", "float32", "streams")
+    assert last.failures == ("cudaErrorIllegalAddress; nothing can run after that",)
+
+
+class Writing(KernelLibrary):
+    """Refuses a small workspace, and writes to one of its two arrays nevertheless."""
+
+    def __init__(self, kernels: KernelLibrary, place: int) -> None:
+        super().__init__(kernels.library)
+        self._place = place
+
+    def start(
+        self, call: KernelCall, inputs: Sequence[int], output: int, workspace: tuple[int, int] = (0, 0), stream: int = 0
+    ) -> int:
+        ctypes.memset((output, workspace[0])[self._place], 1, 1)
+        return super().start(call, inputs, output, workspace, stream)
+
+
+@pytest.mark.parametrize(("place", "what"), [(0, "result"), (1, "workspace")])
+def test_writing_with_too_small_a_workspace_is_found(bench: Bench, place: int, what: str) -> None:
+    writing = Bench(Writing(bench.kernels, place), bench.memory)
+    finding = conformance_checks.small_workspace(writing, "", "LocalAvgPool", "float32", SEED)
+    assert finding.failures == (f"the {what} was written to",)
+    assert conformance_checks.small_workspace(bench, "", "LocalAvgPool", "float32", SEED).failures == ()
 
 
 class Spoiled(Bench):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,11 @@ from deblurrt.plugins.kernel_bench import (
     bench_cases,
     flop_of,
     measure_ceiling,
+    median_ms,
     time_case,
 )
 from deblurrt.plugins.local_avg_pool import local_avg_pool
-from deblurrt.plugins.torch_rivals import TorchRivals, torch_with_gpu
+from deblurrt.plugins.torch_rivals import TorchClock, TorchRivals, torch_with_gpu
 
 RNG = np.random.default_rng(0)
 
@@ -35,11 +39,11 @@ class FakeClock:
 
     def __init__(self, ms: Callable[[Work], float]) -> None:
         self._ms = ms
-        self.runs: list[int] = []
+        self.runs: list[tuple[int, int]] = []
 
-    def times_ms(self, work: Work, runs: int) -> list[float]:
+    def times_ms(self, work: Work, runs: int, calls: int = 1) -> list[float]:
         work()
-        self.runs.append(runs)
+        self.runs.append((runs, calls))
         # one run that was disturbed: a mean would show it
         return [self._ms(work)] * (runs - 1) + [1e6]
 
@@ -67,6 +71,7 @@ def test_rates_follow_from_median_times(bench: Bench) -> None:
     assert timing.of_copy == pytest.approx(timing.gb_s / 1e-3)
     assert (timing.ms, timing.window, timing.size) == (2.0, 3, (10, 20))
     assert timing.tflop_s is timing.of_product is None
+    assert timing.workspace_bytes == timing.to_dict()["workspace_bytes"] == 2 * 10 * 20 * 4
     assert timing.rivals_ms == {"theirs": 2.0}
     assert timing.missing == {"absent": "is not installed"}
 
@@ -87,7 +92,32 @@ def test_ceilings_are_measured_after_a_warm_up() -> None:
     ceiling = measure_ceiling(clock, FakeRivals(), ["float32", "float16"])
     assert ceiling.copy_gb_s == pytest.approx(2 * COPY_BYTES / 1e-3 / 1e9)
     assert ceiling.product_tflop_s["float16"] == pytest.approx(2 * MATRIX_SIDE**3 / 4e-3 / 1e12)
-    assert clock.runs == [10, 50] * 3
+    assert clock.runs == [(10, 1), (50, 5), *[(10, 1), (50, 2)] * 2]
+
+
+def test_calls_that_end_at_once_are_timed_many_at_a_time() -> None:
+    clock = FakeClock(lambda _work: 1e-6)
+    median_ms(clock, lambda: None)
+    assert clock.runs == [(10, 1), (50, 1000)]
+
+
+def test_time_of_a_call_is_its_share_of_what_lies_between_two_events() -> None:
+    calls: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            self.when = 0
+
+        def record(self) -> None:
+            self.when = len(calls)
+
+        def elapsed_time(self, end: Event) -> int:
+            return end.when - self.when
+
+    stream = SimpleNamespace(cuda_stream=7, synchronize=lambda: None)
+    cuda = SimpleNamespace(Stream=lambda: stream, stream=lambda _stream: nullcontext(), Event=Event)
+    assert TorchClock(SimpleNamespace(cuda=cuda)).times_ms(lambda: calls.append("call"), 3, 4) == [1, 1, 1]
+    assert len(calls) == 12
 
 
 def test_sizes_and_windows_of_the_papers_are_timed() -> None:
@@ -124,6 +154,34 @@ def test_convolution_of_torchvision_runs_or_says_why_not() -> None:
     case = Convolution((4, 6), (5, 7), offset_groups=2).case("", RNG).typed("float32")
     (work,) = TorchRivals(torch, "cpu").works(case).values()
     assert isinstance(work, str) or work().shape == (1, 6, 5, 7)
+
+
+def test_settings_of_a_convolution_are_those_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch: Any = pytest.importorskip("torch")
+    asked: dict[str, Any] = {}
+
+    def deform_conv2d(x: Any, offset: Any, weight: Any, bias: Any = None, **settings: Any) -> Any:
+        asked.update(settings, sides=[tensor.shape for tensor in (x, offset, weight, bias)])
+
+    monkeypatch.setitem(sys.modules, "torchvision.ops", SimpleNamespace(deform_conv2d=deform_conv2d))
+    sizes = Convolution((4, 6), (15, 12), (3, 2), strides=(2, 1), pads=(0, 3), dilations=(1, 4), offset_groups=2)
+    case = sizes.case("", RNG).typed("float32")
+    assert [callable(work) for work in TorchRivals(torch, "cpu").works(case).values()] == [True]
+    x, offset, mask, weight, bias = (array.shape for array in case.inputs)
+    assert asked.pop("mask").shape == mask
+    assert asked == {"stride": (2, 1), "padding": (0, 3), "dilation": (1, 4), "sides": [x, offset, weight, bias]}
+
+
+def test_torchvision_without_its_operator_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch: Any = pytest.importorskip("torch")
+
+    def deform_conv2d(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError("Could not run 'torchvision::deform_conv2d' with arguments from CUDA\nand much more")
+
+    monkeypatch.setitem(sys.modules, "torchvision.ops", SimpleNamespace(deform_conv2d=deform_conv2d))
+    case = Convolution((4, 6), (5, 7)).case("", RNG).typed("float32")
+    reason = "Could not run 'torchvision::deform_conv2d' with arguments from CUDA"
+    assert list(TorchRivals(torch, "cpu").works(case).values()) == [reason]
 
 
 def test_pytorch_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -72,7 +73,33 @@ def test_streams_do_not_wait_for_the_default_one_so_copies_are_waited_for() -> N
     runtime = FakeRuntime()
     memory = CudaMemory(runtime)
     memory.place(np.zeros(1))
-    assert (memory.stream(), runtime.calls) == (5, ["cudaStreamSynchronize", "cudaStreamCreateWithFlags"])
+    with memory.stream() as stream:
+        assert (stream, runtime.calls) == (5, ["cudaStreamSynchronize", "cudaStreamCreateWithFlags"])
+
+
+def test_streams_end_also_after_an_error() -> None:
+    runtime = FakeRuntime()
+    with pytest.raises(MachineError), CudaMemory(runtime).stream():
+        raise MachineError("first")
+    assert runtime.calls[-1] == "cudaStreamDestroy"
+
+
+@pytest.mark.filterwarnings("error")
+def test_memory_that_is_not_there_is_not_given_back() -> None:
+    runtime = SimpleNamespace(cudaMalloc=lambda _size: (2, None), cudaGetErrorName=lambda _: (0, b"cudaErrorX"))
+    with pytest.raises(MachineError, match="cudaMalloc gives cudaErrorX"):
+        CudaMemory(runtime).place(np.zeros(4))
+    gc.collect()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("libcudart.so.13 not found"), ImportError("libcudart.so.13 not found")])
+def test_cuda_that_does_not_load_is_named(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", SimpleNamespace(cudaGetDeviceCount=fail))
+    with pytest.raises(MachineError, match=r"CUDA is needed to try it and does not load \(libcudart.so.13 not found"):
+        cuda_memory("try it")
 
 
 def test_capture_puts_runs_and_frees_a_graph() -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from deblurrt.plugins.kernel_calls import kernel_call
-from deblurrt.plugins.kernel_library import KernelLibrary, load_kernels
-from deblurrt.plugins.plugin_compiler import SOURCES
+from deblurrt.plugins.kernel_library import SOURCES, KernelLibrary, load_kernels
 from tests.plugins.plugin_libraries import compile_cpp
 
 #: maps, height and width: pairs of which the first is the smaller one in every respect
