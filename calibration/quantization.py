@@ -37,8 +37,8 @@ from .tensor_statistics import (
     load_statistics,
 )
 
-#: pieces of calibration frames that layers are compared on
-PIECES = 3
+#: pieces of calibration frames that layers are compared on, and their largest side, pixels
+PIECES, PIECE_PX = 3, 256
 #: told what is done, how far, of how much
 Progress = Callable[[str, int, int], None]
 
@@ -150,7 +150,7 @@ class Quantization:
         wanted = {int(place) for place in np.linspace(0, count - 1, min(PIECES, count))}
         for index, shot in enumerate(self._frames.calibration):
             if index in wanted:
-                piece: Window = cropped(shot.window, self._config.crop_px, rng, fixed)
+                piece: Window = cropped(shot.window, min(self._config.crop_px, PIECE_PX), rng, fixed)
                 yield piece, restore(piece)
 
     def _judge_by_float(self) -> None:

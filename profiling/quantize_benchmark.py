@@ -49,7 +49,7 @@ METHODS: tuple[Method, ...] = ("minmax", "entropy", "percentile", "mse")
 PLACEMENTS: dict[str, dict[str, Any]] = {
     "everything": {"ends": True},
     "no first/last": {"ends": False},
-    "search, 0.1 dB": {"psnr_budget_db": 0.1},
+    "search, 0.1 dB": {"psnr_budget_db": 0.1, "time_limit_s": 90.0},
 }
 #: frames to calibrate on
 SHIPPED_FRAMES, ZOO_FRAMES = 16, 6
