@@ -190,7 +190,9 @@ class _Report:
 
     def _build(self, name: str, file: OnnxFile, row: Row) -> Path:
         path = self._folder / f"{name}.engine"
-        result = engine_from_onnx(file, BuildConfig(self._backend), path, origin=Origin(name), force=True, say=self._say)
+        result = engine_from_onnx(
+            file, BuildConfig(self._backend), path, origin=Origin(name), force=True, say=self._say
+        )
         row["engine"] = {**result.engine.manifest.to_dict(), "cached": result.is_cached}
         open_engine(path)
         return path
