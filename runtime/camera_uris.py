@@ -8,7 +8,6 @@ from ..core.errors import MachineError, SourceError
 from .capture_request import CaptureRequest
 from .capture_source import CaptureConfig, CaptureSource
 from .gst_bindings import has_gstreamer
-from .gstreamer_reader import CODECS
 from .redaction import redacted
 from .source_uris import (
     LiveOptions,
@@ -22,10 +21,21 @@ from .source_uris import (
 _PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 
 #: without jitter buffer, whose default of 2 s would be added to the age of every frame; time stamps are the
-#: camera's own, not smoothed after our clock; every coded picture is needed to decode the next
-RTSP_PIPELINE = (
-    "rtspsrc name=source latency=0 buffer-mode=none ! application/x-rtp,media=video ! parsebin ! "
-    f'appsink name=sink sync=false max-buffers=64 caps="{";".join(CODECS)}"'
+#: camera's own, not smoothed after our clock; every coded picture is needed to decode the next; no parser,
+#: since that of GStreamer 1.22 holds key frames back for a period
+_RTSP_PIPELINE = (
+    "rtspsrc name=source latency=0 buffer-mode=none ! application/x-rtp,media=video,encoding-name={encoding} "
+    "! {depay} ! {form} ! appsink name=sink sync=false max-buffers=64"
+)
+_BYTES = "stream-format=byte-stream,alignment=au"
+#: one for each coding of cameras; tried in turn, for which one it is the camera says only when asked
+RTSP_PIPELINES = tuple(
+    _RTSP_PIPELINE.format(encoding=encoding, depay=depay, form=form)
+    for encoding, depay, form in (
+        ("H264", "rtph264depay", f"video/x-h264,{_BYTES}"),
+        ("H265", "rtph265depay", f"video/x-h265,{_BYTES}"),
+        ("JPEG", "rtpjpegdepay", "image/jpeg"),
+    )
 )
 #: a new picture displaces the oldest where the process is slow
 CSI_PIPELINE = (
@@ -57,7 +67,7 @@ def open_rtsp(uri: str, options: LiveOptions) -> CaptureSource:
     settings = {"location": _without_user(uri), "protocols": options.transport}
     if parts.username is not None:
         settings |= {"user-id": unquote(parts.username), "user-pw": unquote(parts.password or "")}
-    request = CaptureRequest("gstreamer", RTSP_PIPELINE, settings, keeps_corrupt=options.keeps_corrupt)
+    request = CaptureRequest("gstreamer", "\n".join(RTSP_PIPELINES), settings, keeps_corrupt=options.keeps_corrupt)
     return _open_stream(uri, request, options, through_pyav if options.reader == "auto" else None)
 
 

@@ -13,8 +13,8 @@ class CaptureRequest:
 
     Attributes:
         reader: Who reads, a key of ``READERS``.
-        target: What to open; for GStreamer the description of a pipeline that ends in an
-            ``appsink`` named ``sink``.
+        target: What to open; for GStreamer descriptions of pipelines that end in an ``appsink``
+            named ``sink``, a line each, the first that fits is taken.
         settings: Options of FFmpeg's demuxer; for GStreamer properties of the element named ``source``.
         input_format: FFmpeg's demuxer, where it is not to guess.
         keeps_corrupt: Whether damaged frames are sent.

@@ -15,7 +15,7 @@ from .capture_request import CaptureRequest
 from .color import HD_HEIGHT_PX
 from .frame import Frame
 from .live_source import EventKind, SourceEvent
-from .source_health import Backoff, GapCounter, HealthLimits, StallWatch
+from .source_health import Backoff, GapCounter, HealthLimits, StallWatch, is_believable
 from .source_inbox import TOO_SLOW, SourceInbox
 
 logger = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class CaptureSource:
 
     Attributes:
         inbox: What ``read`` has not given yet.
+        observed_fps: Frames per second as they come; None before enough of them came.
     """
 
     def __init__(self, config: CaptureConfig, start_process: Callable[[], CaptureProcess] | None = None) -> None:
@@ -79,6 +80,7 @@ class CaptureSource:
         self.inbox = SourceInbox(config.name)
         self._closed = threading.Event()
         self._fps = config.fps
+        self.observed_fps: float | None = None
         self._epoch = -1
         self._reader = ""
         self._unfit: set[str] = set()
@@ -87,7 +89,7 @@ class CaptureSource:
 
     @property
     def fps(self) -> float | None:
-        return self._fps
+        return self._fps or self.observed_fps
 
     @property
     def reader(self) -> str:
@@ -174,7 +176,7 @@ class CaptureSource:
         """Count an epoch and tell the listener why it began."""
         self._epoch += 1
         self._reader = described.reader
-        self._fps = self._config.fps or described.fps
+        self._fps = self._config.fps or (described.fps if is_believable(described.fps) else None)
         height, width = described.size
         if described.color.is_assumed and height >= HD_HEIGHT_PX:
             logger.warning("%s does not say how its colours are coded; taken as BT.709", self.name)
@@ -252,6 +254,7 @@ class _Connection:
         if self._began_s is None:
             self._began_s = now_s
         self._watch.saw_frame(now_s)
+        self._source.observed_fps = self._watch.observed_fps
         time_base = self._format.time_base
         time_s = None if note.pts is None or time_base is None else float(note.pts * time_base)
         missed = max(self._gaps.missed_before(time_s) - note.skipped - self._withheld, 0)

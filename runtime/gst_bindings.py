@@ -30,6 +30,7 @@ _SIGNATURES: dict[str, dict[str, tuple[Any, tuple[Any, ...]]]] = {
         "gst_element_get_bus": (c_void_p, (c_void_p,)),
         "gst_bus_timed_pop_filtered": (c_void_p, (c_void_p, c_uint64, c_int)),
         "gst_message_parse_error": (None, (c_void_p, c_void_p, c_void_p)),
+        "gst_object_unref": (None, (c_void_p,)),
         "gst_mini_object_unref": (None, (c_void_p,)),
         "gst_sample_get_buffer": (c_void_p, (c_void_p,)),
         "gst_sample_get_caps": (c_void_p, (c_void_p,)),
@@ -123,6 +124,7 @@ class Pipeline:
         source, self._sink = (gst.gst_bin_get_by_name(self._pipeline, name) for name in (b"source", b"sink"))
         for name, value in settings.items():
             gst.gst_util_set_object_arg(source, name.encode(), value.encode())
+        gst.gst_object_unref(source)
         self._bus = gst.gst_element_get_bus(self._pipeline)
         gst.gst_element_set_state(self._pipeline, PLAYING_STATE)
 
@@ -148,8 +150,11 @@ class Pipeline:
         raise _error_of(error)
 
     def close(self) -> None:
-        """Stop, and say good-bye to the far side."""
-        _library("gstreamer-1.0").gst_element_set_state(self._pipeline, NULL_STATE)
+        """Stop, say good-bye to the far side and release everything; only once."""
+        gst = _library("gstreamer-1.0")
+        gst.gst_element_set_state(self._pipeline, NULL_STATE)
+        for handle in (self._sink, self._bus, self._pipeline):
+            gst.gst_object_unref(handle)
 
 
 class Sample:

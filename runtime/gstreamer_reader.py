@@ -26,13 +26,7 @@ _PULL_NS = 50_000_000
 
 #: GStreamer's format of whole coded pictures -> FFmpeg's decoder, whose colours and marks of damage are the ones
 #: this runtime knows
-CODECS = {
-    "video/x-h264,alignment=au": "h264",
-    "video/x-h265,alignment=au": "hevc",
-    "image/jpeg": "mjpeg",
-    "video/x-vp8": "vp8",
-    "video/x-vp9": "vp9",
-}
+CODECS = {"video/x-h264": "h264", "video/x-h265": "hevc", "image/jpeg": "mjpeg"}
 
 #: GStreamer's format of plain pictures -> FFmpeg's
 FORMATS = {"I420": "yuv420p", "NV12": "nv12", "GRAY8": "gray", "RGB": "rgb24", "YUY2": "yuyv422"}
@@ -41,28 +35,37 @@ _TIME_BASE = Fraction(1, 1_000_000_000)
 
 #: codes of GST_RESOURCE_ERROR, GST_STREAM_ERROR, GST_CORE_ERROR and GST_PARSE_ERROR that say what a retry cannot change
 _NOT_FOUND, _NOT_AUTHORIZED = ("resource", 3), ("resource", 15)
+#: "internal data stream error": what the camera sends is not what the pipeline takes, or a defect
+_NOT_LINKED = ("stream", 1)
 _UNSUPPORTED = {("parse", 1), ("stream", 4), ("stream", 5), ("stream", 6), ("core", 12)}
 
 
 def read_with_gstreamer(request: CaptureRequest, sender: CaptureSender) -> Ended:
     """Send every frame until the stream ends or nobody listens, and say why it ended."""
-    version = start_gstreamer()
+    stream = _GstStream(start_gstreamer(), request, sender)
+    ended = Ended("unsupported", "no pipeline is known for it")
+    for description in request.target.splitlines():
+        ended = _read(description, stream)
+        if stream.has_begun or ended.cause != "unsupported":
+            break
+    return ended
+
+
+def _read(description: str, stream: _GstStream) -> Ended:
+    pipeline = None
     try:
-        pipeline = Pipeline(request.target, request.settings)
-    except GstError as error:
-        return _ended(error)
-    try:
-        stream = _GstStream(version, request, sender)
-        while not sender.is_hung_up.is_set():
+        pipeline = Pipeline(description, stream.request.settings)
+        while not stream.sender.is_hung_up.is_set():
             sample = pipeline.pull(_PULL_NS)
             if sample is not None:
                 stream.send(sample, time.monotonic_ns())
             elif pipeline.is_over():
                 break
     except GstError as error:
-        return _ended(error)
+        is_unlinked = not stream.has_begun and (error.domain, error.code) == _NOT_LINKED
+        return Ended("unsupported", f"nothing here reads its coding ({error})") if is_unlinked else _ended(error)
     finally:
-        if sender.is_hung_up.is_set():
+        if pipeline is not None:
             pipeline.close()
     return Ended("over", "the stream ended")
 
@@ -87,24 +90,30 @@ class CapsFacts:
 
 
 class _GstStream:
-    """A running pipeline's pictures, coded or plain, on their way to the parent."""
+    """A pipeline's pictures, coded or plain, on their way to the parent.
+
+    Attributes:
+        has_begun: Whether there was one.
+    """
 
     def __init__(self, version: str, request: CaptureRequest, sender: CaptureSender) -> None:
-        self._version, self._request, self._sender = version, request, sender
+        self._version, self.request, self.sender = version, request, sender
+        self.has_begun = False
         self._converter = ColorConverter()
         self._caps = ""
         self._facts: CapsFacts | None = None
-        self._coding = ("", "")
+        self._is_coded, self._coding = False, ("", "")
         self._decoder: Any = None
         self._decoded: DecodedFrames | None = None
 
     def send(self, sample: Sample, arrived_ns: int) -> None:
         """Send one picture and give it back."""
+        self.has_begun = True
         try:
             if sample.caps != self._caps:
                 self._begin(sample.caps)
-            if self._decoded is not None:
-                self._send_coded(sample, arrived_ns, self._decoded)
+            if self._is_coded:
+                self._send_coded(sample, arrived_ns)
             elif self._facts is not None:
                 self._send_plain(sample, arrived_ns, self._facts)
         finally:
@@ -119,31 +128,37 @@ class _GstStream:
         coding = kind, values.get("codec_data", "")
         if coding != self._coding:
             self._coding, self._decoder = coding, _decoder(*coding)
-        self._decoded = self._decoded or DecodedFrames(
-            self._sender,
-            keeps_corrupt=self._request.keeps_corrupt,
-            time_base=_TIME_BASE,
-            fps=_rate(values),
-            reader=self._version,
-        )
+        self._is_coded = True
 
-    def _send_coded(self, sample: Sample, arrived_ns: int, decoded: DecodedFrames) -> None:
+    def _send_coded(self, sample: Sample, arrived_ns: int) -> None:
         packet: Any = require("av", purpose="read live video").Packet(bytes(sample.data))
         packet.pts = packet.dts = sample.pts_ns
         packet.time_base = _TIME_BASE
-        for frame in decode(self._decoder, packet, self._sender):
-            decoded.send(frame, arrived_ns)
+        for frame in decode(self._decoder, packet, self.sender):
+            if self._decoded is None:
+                self._decoded = self._first_decoded()
+            self._decoded.send(frame, arrived_ns)
+
+    def _first_decoded(self) -> DecodedFrames:
+        """Set up what is known with the first frame only: the rate comes with its parameters."""
+        rate = self._decoder.framerate
+        return DecodedFrames(
+            self.sender,
+            keeps_corrupt=self.request.keeps_corrupt,
+            time_base=_TIME_BASE,
+            fps=float(rate) if rate else None,
+            reader=self._version,
+        )
 
     def _send_plain(self, sample: Sample, arrived_ns: int, facts: CapsFacts) -> None:
         frame = frame_of_bytes(np.frombuffer(sample.data, np.uint8), facts)
         pixels = self._converter.rgb_from_frame(frame, facts.color)
         described = FrameFormat(facts.size, facts.color, _TIME_BASE, facts.pixel_format, facts.fps, self._version)
-        self._sender.put(pixels, described, arrived_ns, sample.pts_ns)
+        self.sender.put(pixels, described, arrived_ns, sample.pts_ns)
 
 
 def _decoder(kind: str, codec_data: str) -> Any:
-    codec = next(codec for form, codec in CODECS.items() if form.partition(",")[0] == kind)
-    decoder: Any = require("av", purpose="read live video").CodecContext.create(codec, "r")
+    decoder: Any = require("av", purpose="read live video").CodecContext.create(CODECS[kind], "r")
     # One thread: frame threads hold back as many frames as there are threads.
     decoder.thread_count, decoder.options = 1, {"flags": "+low_delay"}
     if codec_data:

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeGuard
 
 #: period assumed before frames or the source say otherwise, and the range in which a source is believed
 _ASSUMED_PERIOD_S = 1 / 30
@@ -56,10 +57,15 @@ class StallWatch:
 
     def __init__(self, limits: HealthLimits, fps: float | None, now_s: float) -> None:
         self._limits = limits
-        self._declared_s = 1 / fps if fps and _BELIEVABLE_FPS[0] <= fps <= _BELIEVABLE_FPS[1] else None
+        self._declared_s = 1 / fps if is_believable(fps) else None
         self._distances: deque[float] = deque(maxlen=_REMEMBERED)
         self._last_s = self._last_life_s = now_s
         self._has_begun = False
+
+    @property
+    def observed_fps(self) -> float | None:
+        """Frames per second as they came; None before enough of them."""
+        return 1 / max(median(self._distances), 1e-3) if len(self._distances) >= _ENOUGH else None
 
     @property
     def period_s(self) -> float:
@@ -90,6 +96,11 @@ class StallWatch:
         """Time left until the source counts as stalled; 0 or less when it does."""
         until_s = min(self._last_life_s + self.limit_s, self._last_s + _PATIENCE * self.limit_s)
         return until_s - now_s
+
+
+def is_believable(fps: float | None) -> TypeGuard[float]:
+    """Whether ``fps`` may be a camera's rate; streams that do not know theirs say 0 or 90,000."""
+    return fps is not None and _BELIEVABLE_FPS[0] <= fps <= _BELIEVABLE_FPS[1]
 
 
 class Backoff:

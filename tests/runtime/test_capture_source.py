@@ -73,7 +73,7 @@ def listen(scripts: list[Script], **config: object) -> tuple[Listener, list[Scri
 
     def next_process() -> CaptureProcess:
         made.append(
-            ScriptedProcess(scripts[min(len(made), len(scripts) - 1)], lambda: not inboxes or inboxes[0].is_empty)
+            ScriptedProcess(scripts[min(len(made), len(scripts) - 1)], lambda: bool(inboxes) and inboxes[0].is_empty)
         )
         return made[-1]
 
@@ -103,6 +103,16 @@ def test_frames_carry_what_the_process_says() -> None:
     (frame,) = heard.frames
     assert (frame.pts, frame.time_base, frame.t_capture_ns, frame.stream) == (7, Fraction(1, 30), 1000, "cam")
     assert frame.color == ColorSpec(1, False)
+
+
+@pytest.mark.parametrize("declared", [None, 0.0, 90_000.0])
+def test_rate_is_observed_where_the_stream_does_not_say(declared: float | None) -> None:
+    heard, _ = listen([[described(fps=declared), *frames(12)]])
+    with heard:
+        heard.until_frames(3)
+        assert heard.source.fps is None
+        heard.until_frames(9)
+        heard.until(lambda: heard.source.fps is not None)
 
 
 def test_a_stream_that_ends_is_a_fault() -> None:

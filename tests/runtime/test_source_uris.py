@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deblurrt.core.errors import SourceError, UsageError
-from deblurrt.runtime.camera_uris import CSI_PIPELINE, RTSP_PIPELINE
+from deblurrt.runtime.camera_uris import CSI_PIPELINE, RTSP_PIPELINES
 from deblurrt.runtime.source_uris import LIVE_SOURCES, device_of, is_live_uri, open_live_source, place_of
 
 
@@ -56,11 +56,12 @@ def test_devices_are_named_by_number_or_file(uri: str, device: str) -> None:
 
 
 def test_pipelines_stay_as_they_were_tried() -> None:
-    assert RTSP_PIPELINE == (
-        "rtspsrc name=source latency=0 buffer-mode=none ! application/x-rtp,media=video ! parsebin ! "
-        "appsink name=sink sync=false max-buffers=64 "
-        'caps="video/x-h264,alignment=au;video/x-h265,alignment=au;image/jpeg;video/x-vp8;video/x-vp9"'
+    assert RTSP_PIPELINES[0] == (
+        "rtspsrc name=source latency=0 buffer-mode=none ! application/x-rtp,media=video,encoding-name=H264 ! "
+        "rtph264depay ! video/x-h264,stream-format=byte-stream,alignment=au ! "
+        "appsink name=sink sync=false max-buffers=64"
     )
+    assert [pipeline.split(" ! ")[2] for pipeline in RTSP_PIPELINES] == ["rtph264depay", "rtph265depay", "rtpjpegdepay"]
     assert CSI_PIPELINE.format(caps="width=1280,height=720,framerate=30000/1000") == (
         "nvarguscamerasrc name=source ! video/x-raw(memory:NVMM),format=NV12,width=1280,height=720,"
         "framerate=30000/1000 ! nvvidconv ! video/x-raw,format=NV12 ! "

@@ -7,9 +7,13 @@ import time
 
 
 def busy_reason() -> str:
-    """Why times measured now would say more of the machine than of the program; empty where it is quiet."""
+    """Why times measured now would say more of the machine than of the program; empty where it is quiet.
+
+    Other programs are not in the way of one with real-time priority (``chrt -f 5 …``).
+    """
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load > cores:
+    has_priority = os.sched_getscheduler(0) != os.SCHED_OTHER
+    if load > cores and not has_priority:
         return f"{load:.1f} programs want to run on {cores} cores"
     late_ms = _late_ms()
     return f"it wakes up {late_ms:.0f} ms late" if late_ms > 5 else ""
