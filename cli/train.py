@@ -53,6 +53,12 @@ Examples:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores if not given.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Start of every random choice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output folder.")
+@click.option(
+    "--int8",
+    "quantized",
+    type=click.Path(path_type=Path),
+    help="File deblurrt quantize wrote of such a network: the end of the run trains through its 8 bits.",
+)
 @click.option("--crops", type=click.IntRange(min=20), default=5000, show_default=True, help="Synthesised crops a kind.")
 def train_command(
     recipe: str,
@@ -63,6 +69,7 @@ def train_command(
     threads: int | None,
     seed: int,
     resume: bool,
+    quantized: Path | None,
     crops: int,
 ) -> int:
     """Train RECIPE and write its weights and its ONNX file.
@@ -83,7 +90,7 @@ def train_command(
     material = find_material(roots)
     pool = PoolConfig(camera=crops, field=crops, straight=max(crops // 3, 1), seed=seed)
     _build_pool(material, pool, folder, workers)
-    config = TrainConfig(RECIPES[recipe], folder, hours, device, seed)
+    config = TrainConfig(RECIPES[recipe], folder, hours, device, seed, quantized=quantized)
     trainer = Trainer(config, CropPool(folder / "pool", seed), validation_pairs(material))
     if resume:
         trainer.resume()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..calibration.histograms import Histogram
 from ..calibration.number_forms import Scale, activation_scale
 from ..calibration.quantize_config import QuantizeConfig
+from ..core.artifacts import load_whole, open_onnx
 from ..core.errors import UsageError
 from ..core.module_paths import module_of
 
@@ -69,6 +71,20 @@ def trained_placement(model: Any, network: nn.Module) -> TrainedPlacement:
     if not weights:
         raise UsageError("the file has no quantised layer; write it with deblurrt quantize")
     return TrainedPlacement(tuple(inputs), tuple(weights))
+
+
+def rounded_network(network: nn.Module, path: Path) -> QuantizedNetwork:
+    """Make a network train through the 8 bits of a file that was quantised of one like it.
+
+    Raises:
+        ModelFileError: The file is missing or no ONNX.
+        UsageError: It is not quantised, or of another network.
+    """
+    file = open_onnx(path)
+    told = file.provenance.get("calibration", {})
+    names = ("target", "format", "method", "narrow_weights")
+    config = QuantizeConfig(**{name: told[name] for name in names if name in told})
+    return QuantizedNetwork(network, trained_placement(load_whole(file), network), config)
 
 
 def _maker(makers: Mapping[str, Any], name: str) -> str:

@@ -18,6 +18,7 @@ from ..core.errors import InputError, QualityError
 from ..models.student import Student
 from .batches import CropPool
 from .muon import Muon
+from .quantized_network import QuantizedNetwork, rounded_network
 from .recipe import Recipe
 from .validation import Validation, gain_db
 
@@ -29,6 +30,8 @@ SAVE_S = 120.0
 #: after so many steps a network that leaves its input as it is will never learn
 DEAD_STEPS = 1500
 DEAD_RATIO = 0.9995
+#: last share of a run that trains through 8 bits, where that is wanted: when the rate falls already
+INT8_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class TrainConfig:
         device: ``cpu`` or ``cuda``.
         seed: Start of every random choice.
         validate_minutes: Time between two validations.
+        quantized: File that was quantised of such a network; the end of the run trains through its 8 bits. None: none.
     """
 
     recipe: Recipe
@@ -50,6 +54,7 @@ class TrainConfig:
     device: str = "cpu"
     seed: int = 0
     validate_minutes: float = 10.0
+    quantized: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Trainer:
         self._elapsed_s = 0.0
         self._pixels = 0
         self._gain_db: dict[str, float] = {}
+        self._rounded: QuantizedNetwork | None = None
 
     @property
     def _state_path(self) -> Path:
@@ -187,7 +193,7 @@ class Trainer:
         for optimizer in self._optimizers:
             optimizer.param_groups[0]["lr"] = recipe.rate_at(self._step, self._progress)
             optimizer.zero_grad(set_to_none=True)
-        restored = self.model(blurred)
+        restored = self._seen_through(blurred)(blurred)
         loss = charbonnier(restored, sharp, blurred)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
@@ -198,6 +204,15 @@ class Trainer:
         self._step += 1
         self._pixels += count * side * side
         window.add(restored.detach(), sharp, blurred, kinds)
+
+    def _seen_through(self, blurred: Tensor) -> nn.Module:
+        """The network itself; at the end of a run for 8 bits, the network as they round it."""
+        if self.config.quantized is None or self._progress < 1 - INT8_SHARE:
+            return self.model
+        if self._rounded is None:
+            self._rounded = rounded_network(self.model, self.config.quantized)
+            self._rounded.calibrate([blurred])
+        return self._rounded
 
     def _report(self, window: _Window, report: Callable[[Status], None]) -> None:
         status = Status(self._step, self._progress, window.ratios(), window.correction(), self._pixels, self._gain_db)

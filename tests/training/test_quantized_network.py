@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -14,7 +16,10 @@ from deblurrt.core.errors import UsageError
 from deblurrt.export.student_graph import student_contract, student_model
 from deblurrt.models.student import Student
 from deblurrt.models.student_config import StudentConfig
+from deblurrt.training.batches import CropPool
 from deblurrt.training.quantized_network import QuantizedNetwork, TrainedPlacement, trained_placement
+from deblurrt.training.recipe import Recipe
+from deblurrt.training.trainer import TrainConfig, Trainer
 from tests.calibration.small_networks import write_pairs
 
 SMALL = StudentConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1,), unshuffle=2)
@@ -82,3 +87,20 @@ def test_float_file_has_no_placement() -> None:
     weights = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
     with pytest.raises(UsageError, match="no quantised layer"):
         trained_placement(student_model(SMALL, weights, {}, io="float"), network)
+
+
+def test_last_part_of_a_run_trains_through_the_8_bits_of_a_file(
+    tmp_path: Path, pool_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "int8.onnx"
+    onnx.save(quantised_file(student(), tmp_path), path)
+    recipe = Recipe("tiny", "tiny", SMALL, warmup_steps=2, batch=2, patch_px=32, late_batch=1, late_patch_px=48)
+    config = TrainConfig(recipe, tmp_path / "run", hours=10 / 3600, quantized=path)
+    monkeypatch.setattr("deblurrt.training.trainer.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    seconds = count()
+    picture = np.random.default_rng(0).integers(0, 256, (2, 30, 33, 3), dtype=np.uint8)
+    trainer = Trainer(config, CropPool(pool_folder, 0), [("noise", picture[0], picture[1])])
+    before = trainer.model.state_dict().keys()
+    trainer.train(lambda _status: None)
+    assert isinstance(trainer._rounded, QuantizedNetwork)
+    assert trainer.model.state_dict().keys() == before
