@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,25 @@ class QuantizedGraph:
     scales: Mapping[str, Scale]
 
 
+@dataclass(slots=True)
+class KnownForms:
+    """Scales and weights that were decided before; a search for the budget writes many graphs of the same ones.
+
+    Attributes:
+        scales: By the values that share one.
+        weights: By name and smallest scales.
+    """
+
+    scales: dict[tuple[str, ...], Scale] = field(default_factory=dict)
+    weights: dict[tuple[str, bytes], QuantizedWeights] = field(default_factory=dict)
+
+
 def quantize_graph(
-    view: GraphView, placement: Placement, histograms: Mapping[str, Histogram], config: QuantizeConfig
+    view: GraphView,
+    placement: Placement,
+    histograms: Mapping[str, Histogram],
+    config: QuantizeConfig,
+    known: KnownForms | None = None,
 ) -> QuantizedGraph:
     """Write the graph of a placement.
 
@@ -43,14 +60,15 @@ def quantize_graph(
         placement: What is quantised.
         histograms: Of every value that is.
         config: Format, method, target.
+        known: What was decided before, of the same graph, histograms and choices; None: nothing.
     """
-    scales = {
-        name: scale
-        for group in placement.groups
-        for scale in [activation_scale(joined([histograms[name] for name in group]), config)]
-        for name in group
-    }
-    return QuantizedGraph(_Writing(view, placement, histograms, config, scales).run(), scales)
+    known = known or KnownForms()
+    scales = {}
+    for group in placement.groups:
+        if group not in known.scales:
+            known.scales[group] = activation_scale(joined([histograms[name] for name in group]), config)
+        scales.update(dict.fromkeys(group, known.scales[group]))
+    return QuantizedGraph(_Writing(view, placement, histograms, config, scales, known).run(), scales)
 
 
 class _Writing:
@@ -63,10 +81,11 @@ class _Writing:
         histograms: Mapping[str, Histogram],
         config: QuantizeConfig,
         scales: Mapping[str, Scale],
+        known: KnownForms,
     ) -> None:
         self._onnx = require("onnx", purpose="quantise a graph")
         self._view, self._placement, self._histograms = view, placement, histograms
-        self._config, self._scales = config, scales
+        self._config, self._scales, self._known = config, scales, known
         types = self._onnx.TensorProto
         self._kind = {"fp8": types.FLOAT8E4M3FN}.get(config.format, types.UINT8 if config.is_unsigned else types.INT8)
         self._nodes: list[Any] = []
@@ -120,9 +139,7 @@ class _Writing:
         axis = 1 if original.op_type == "ConvTranspose" else 0
         quantized = self._weights.get(name)
         if quantized is None:
-            floor = self._bias_floor(original)
-            quantized = quantized_weights(self._view.array(name), axis, self._config, floor)
-            self._weights[name] = quantized
+            quantized = self._weights[name] = self._quantized_weights(original, axis)
             values = self._constant(name + QUANTIZED, quantized.values)
             steps = self._constant(name + STEP, quantized.steps)
             zeros = self._constant(name + ZERO, np.zeros(quantized.steps.shape, quantized.values.dtype))
@@ -133,6 +150,14 @@ class _Writing:
             bias = bias + self._shift(original, quantized)
         if bias is not None:
             self._set_bias(node, bias, quantized)
+
+    def _quantized_weights(self, node: Any, axis: int) -> QuantizedWeights:
+        name, floor = node.input[1], self._bias_floor(node)
+        key = (name, b"" if floor is None else floor.tobytes())
+        if key not in self._known.weights:
+            weights = self._view.array(name)
+            self._known.weights[key] = quantized_weights(weights, axis, self._config, floor)
+        return self._known.weights[key]
 
     def _bias(self, node: Any) -> Array | None:
         """Bias of a convolution, zero where it has none; None where it is computed."""

@@ -23,7 +23,7 @@ from .frames import Frames
 from .graph_sessions import Restore, cropped, fixed_size, open_restorer
 from .graph_view import GraphView
 from .placement import place
-from .qdq_graph import QuantizedGraph, quantize_graph
+from .qdq_graph import KnownForms, QuantizedGraph, quantize_graph
 from .quality import Judge, Quality, RestoredFrame
 from .quantize_config import QuantizeConfig
 from .quantize_report import QuantizeReport
@@ -78,6 +78,7 @@ class Quantization:
         self._notes = list(frames.notes) if frames else []
         self._model = model
         self._seconds: dict[str, float] = {}
+        self._known = KnownForms()
         self._pieces: list[tuple[Window, Pixels]] = []
         self._judge: Judge | None = None
         self._restore: Restore | None = None
@@ -163,7 +164,7 @@ class Quantization:
 
     def _quantized(self, chosen: Collection[str]) -> QuantizedGraph:
         placement = place(self._view, self._sites, chosen, self._config)
-        return quantize_graph(self._view, placement, self._statistics.histograms, self._config)
+        return quantize_graph(self._view, placement, self._statistics.histograms, self._config, self._known)
 
     def _opened(self, chosen: Collection[str]) -> Restore:
         return self._restorer(self._quantized(chosen).model)

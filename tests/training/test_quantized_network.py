@@ -36,7 +36,8 @@ def quantised_file(network: Student, folder: Path) -> onnx.ModelProto:
     model = student_model(SMALL, weights, {}, io="float")
     contract = student_contract(SMALL, "float")
     frames = choose_frames(FrameChoice((write_pairs(folder / "pairs", 8),)), contract)
-    return Quantization(model, "small", contract, frames, CONFIG).run()
+    quantised: onnx.ModelProto = Quantization(model, "small", contract, frames, CONFIG).run()
+    return quantised
 
 
 def test_placement_is_that_of_the_file(tmp_path: Path) -> None:
@@ -96,8 +97,8 @@ def test_last_part_of_a_run_trains_through_the_8_bits_of_a_file(
     onnx.save(quantised_file(student(), tmp_path), path)
     recipe = Recipe("tiny", "tiny", SMALL, warmup_steps=2, batch=2, patch_px=32, late_batch=1, late_patch_px=48)
     config = TrainConfig(recipe, tmp_path / "run", hours=10 / 3600, quantized=path)
-    monkeypatch.setattr("deblurrt.training.trainer.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     seconds = count()
+    monkeypatch.setattr("deblurrt.training.trainer.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
     picture = np.random.default_rng(0).integers(0, 256, (2, 30, 33, 3), dtype=np.uint8)
     trainer = Trainer(config, CropPool(pool_folder, 0), [("noise", picture[0], picture[1])])
     before = trainer.model.state_dict().keys()
