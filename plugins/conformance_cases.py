@@ -144,10 +144,24 @@ def named_cases(op: str, seed: int) -> list[KernelCase]:
         cases = [sizes.case(name, rng) for name, sizes in _CONVOLUTIONS.items()]
         base = Convolution((8, 9), (11, 13), offset_groups=2).case("", rng)
         cases += [_changed(base, name, 1, change) for name, change in _OFFSETS.items()]
+        cases += _masks(base)
     middle = (0, 1, *(side // 2 for side in base.inputs[0].shape[2:]))
-    for name, value in {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf}.items():
+    for name, value in _NOT_FINITE.items():
         cases.append(_changed(base, f"{name} in the middle", 0, _with(middle, value)))
     return [*cases, _largest(base)]
+
+
+def _masks(base: KernelCase) -> Iterator[KernelCase]:
+    """A factor that is not finite, of a sample between pixels, on one and outside the map."""
+    place = (0, 3, *(side // 2 for side in base.inputs[2].shape[2:]))
+    wheres: dict[str, Callable[[Array], Array]] = {
+        "between pixels": np.copy,
+        **{name: _OFFSETS[name] for name in _WITH_MASKS},
+    }
+    for name, value in _NOT_FINITE.items():
+        for where, change in wheres.items():
+            told = f"{name} in the mask, {where}"
+            yield _changed(_changed(base, told, 1, change), told, 2, _with(place, value))
 
 
 def _with(place: tuple[int, ...], value: float) -> Callable[[Array], Array]:
@@ -202,6 +216,8 @@ _CONVOLUTIONS: dict[str, Convolution] = {
     ),
     "no bias, two images": Convolution((8, 8), (6, 7), batch=2, has_bias=False),
 }
+_NOT_FINITE = {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf}
+_WITH_MASKS = ("offsets of zero", "offsets beyond any map")
 _OFFSETS: dict[str, Callable[[Array], Array]] = {
     "offsets of zero": np.zeros_like,
     "whole offsets": np.round,

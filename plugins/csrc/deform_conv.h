@@ -1,7 +1,7 @@
 // Modulated deformable convolution in one kernel: columns are sampled into shared memory and never leave it.
 //
 // A block owns 128 pixels and 64 output channels of one image and group. For the channels that share offsets it works
-// out once where each tap looks and with which factors, then samples them and multiplies, `kDepth` columns at a time.
+// out once where each tap looks and with which factor, then samples them and multiplies, `kDepth` columns at a time.
 #pragma once
 
 #include "deform_tile.h"
@@ -19,8 +19,9 @@ struct DeformTensors {
 
 // Where a tap looks for a pixel: four neighbours, of which those beyond the map are others inside it that do not count.
 struct Corners {
-  Float4 shares;   // top left, top right, bottom left, bottom right; with the factor of the mask
+  Float4 shares;   // top left, top right, bottom left, bottom right
   int64_t packed;  // index of top left in the map times 64, bits for one to the right, one down, each that counts
+  float factor;    // of the mask; NaN and infinity count also where no corner does
 };
 constexpr int kStepRight = 16, kStepDown = 32, kPacked = 64;
 
@@ -39,7 +40,7 @@ DEBLURRT_DEVICE float sample(const T* map, const Corners& at, int width) {
     // not by a share of zero: there may be NaN where nothing counts
     sum += at.shares.v[corner] * kept(values[corner], flags >> corner & 1);
   }
-  return sum;
+  return sum * at.factor;
 }
 
 // Where a tap begins and how far its offset moves it from there.
@@ -57,16 +58,17 @@ DEBLURRT_DEVICE bool is_near(const Reach& reach, int side) {
 // Shares come from the offset alone, so that they are as exact at the end of a wide map as at its start.
 DEBLURRT_DEVICE Corners corners_of(const Reach& y, const Reach& x, float factor, int height, int width) {
   Corners found{};
+  found.factor = factor;
   if (!is_near(y, height) || !is_near(x, width)) return found;
   const float top = floorf(y.shift), left = floorf(x.shift);
   const int64_t row = y.start + static_cast<int64_t>(top), column = x.start + static_cast<int64_t>(left);
   const float down = y.shift - top, right = x.shift - left;
   const int in_top = row >= 0 && row < height, in_bottom = row >= -1 && row + 1 < height;
   const int in_left = column >= 0 && column < width, in_right = column >= -1 && column + 1 < width;
-  found.shares.v[0] = (1 - down) * (1 - right) * factor;
-  found.shares.v[1] = (1 - down) * right * factor;
-  found.shares.v[2] = down * (1 - right) * factor;
-  found.shares.v[3] = down * right * factor;
+  found.shares.v[0] = (1 - down) * (1 - right);
+  found.shares.v[1] = (1 - down) * right;
+  found.shares.v[2] = down * (1 - right);
+  found.shares.v[3] = down * right;
   const int inside = (in_top & in_left) | (in_top & in_right) << 1 | (in_bottom & in_left) << 2 |
                      (in_bottom & in_right) << 3;
   const int steps = (in_left & in_right ? kStepRight : 0) | (in_top & in_bottom ? kStepDown : 0);
@@ -83,9 +85,12 @@ struct DeformConv {
   struct Columns {
     Float4 shares[kTaps][kTilePixels];
     int64_t packed[kTaps][kTilePixels];
+    float factors[kTaps][kTilePixels];
     typename Tile::Operands operands;
 
-    DEBLURRT_DEVICE Corners corners(int tap, int pixel) const { return {shares[tap][pixel], packed[tap][pixel]}; }
+    DEBLURRT_DEVICE Corners corners(int tap, int pixel) const {
+      return {shares[tap][pixel], packed[tap][pixel], factors[tap][pixel]};
+    }
   };
   union Shared {
     Columns columns;
@@ -173,6 +178,7 @@ struct DeformConv {
         }
         shared.shares[tap][pixel] = found.shares;
         shared.packed[tap][pixel] = found.packed;
+        shared.factors[tap][pixel] = found.factor;
       }
     });
   }

@@ -1,9 +1,10 @@
 // What kernels are written with: blocks, phases of threads, shared memory, half precision; on CUDA and on the CPU.
 //
 // A kernel is a class with `Shared` (its shared memory), `kThreads` (the most threads of a block), `kTogether` (how many
-// blocks of so many threads shall fit a multiprocessor, for the registers) and `operator()(Block, Shared&)`. Its body is a sequence of phases: `block.each` runs one for every thread, and all of
-// them have ended before the next begins. What a thread keeps from phase to phase is a `PerThread`, what a warp keeps
-// a `PerWarp`. That is all a CPU needs to run the same source: a phase becomes a loop.
+// blocks of so many threads shall fit a multiprocessor, for the registers) and `operator()(Block, Shared&)`. Its body is
+// a sequence of phases: `block.each` runs one for every thread, and all of them have ended before the next begins. What
+// a thread keeps from phase to phase is a `PerThread`, what a warp keeps a `PerWarp`. That is all a CPU needs to run the
+// same source: a phase becomes a loop.
 #pragma once
 
 #include <stddef.h>

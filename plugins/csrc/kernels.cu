@@ -15,7 +15,7 @@ bool has_type(int32_t type) { return type == DEBLURRT_FLOAT32 || type == DEBLURR
 int64_t covered(int32_t kernel, int32_t dilation) { return static_cast<int64_t>(dilation) * (kernel - 1) + 1; }
 
 bool fits_along(const DeblurrtDeformConv& call, int axis, int32_t side, int32_t out_side) {
-  if (side < 1 || out_side < 1 || call.kernel[axis] < 1 || call.stride[axis] < 1 || call.pad[axis] < 0 ||
+  if (side < 1 || side > DEBLURRT_MOST_SIDE || out_side < 1 || call.kernel[axis] < 1 || call.stride[axis] < 1 || call.pad[axis] < 0 ||
       call.dilation[axis] < 1) {
     return false;
   }
@@ -64,13 +64,20 @@ bool needs_tails(const DeblurrtLocalAvgPool& call) {
   return smaller(call.height, call.window[0]) > kLongest || smaller(call.width, call.window[1]) > kLongest;
 }
 
-// Bytes that lie between the passes shall stay in the cache of a large GPU.
-constexpr int64_t kCached = 16 << 20;
+// Bytes of the workspace, unless one map needs more: bounded, and enough that a pass fills a large GPU.
+constexpr int64_t kWorkspace = 64 << 20;
 
-// Maps done at once: those that fit, or one.
+int64_t map_bytes(const DeblurrtLocalAvgPool& call) {
+  return static_cast<int64_t>(sizeof(float)) * call.height * call.width;
+}
+
+// Values between the passes, and with them the tails.
+int64_t copies(const DeblurrtLocalAvgPool& call) { return needs_tails(call) ? 2 : 1; }
+
+// Maps done at once: those that fit, or one; about as many each time, for the last passes shall fill a GPU too.
 int64_t maps_at_once(const DeblurrtLocalAvgPool& call) {
-  const int64_t fitting = kCached / static_cast<int64_t>(sizeof(float)) / call.height / call.width;
-  return smaller<int64_t>(call.maps, fitting < 1 ? 1 : fitting);
+  const int64_t fitting = kWorkspace / copies(call) / map_bytes(call);
+  return divide_up<int64_t>(call.maps, divide_up<int64_t>(call.maps, fitting < 1 ? 1 : fitting));
 }
 
 template <bool kAlongRows, class In, class Out>
@@ -135,11 +142,11 @@ extern "C" int32_t deblurrt_deform_conv(const DeblurrtDeformConv* call, const vo
 
 extern "C" size_t deblurrt_local_avg_pool_workspace(const DeblurrtLocalAvgPool* call) {
   if (!fits(*call)) return 0;
-  const int64_t map = static_cast<int64_t>(sizeof(float)) * call->height * call->width;
+  const int64_t map = map_bytes(*call), room = kWorkspace / copies(*call);
   // all that smaller maps could fill, and not what these do: it must not fall when sizes grow
-  const int64_t most = map > kCached ? map : kCached;
+  const int64_t most = map > room ? map : room;
   const int64_t bytes = call->maps < most / map ? call->maps * map : most;
-  return static_cast<size_t>(bytes) * (needs_tails(*call) ? 2 : 1);
+  return static_cast<size_t>(bytes * copies(*call));
 }
 
 extern "C" int32_t deblurrt_local_avg_pool(const DeblurrtLocalAvgPool* call, const void* x, void* y, void* workspace,

@@ -15,6 +15,9 @@ extern "C" {
 // Type of every tensor of a call; sums and coordinates are always float32.
 enum { DEBLURRT_FLOAT32 = 0, DEBLURRT_FLOAT16 = 1 };
 
+// A convolution's map is no higher and no wider: places are float32, which counts every pixel up to here.
+enum { DEBLURRT_MOST_SIDE = 1 << 24 };
+
 // What calls return when it is no error code of CUDA, which are positive.
 enum { DEBLURRT_OK = 0, DEBLURRT_BAD_SHAPE = -1, DEBLURRT_BAD_TYPE = -2, DEBLURRT_SMALL_WORKSPACE = -3 };
 
@@ -33,8 +36,8 @@ typedef struct {
   int32_t groups, offset_groups;
 } DeblurrtDeformConv;
 
-// Bytes a call works with, at most 64 MiB whatever the sizes; no fewer when sizes grow, so that those of the largest
-// shapes do for all.
+// Bytes a call works with; no fewer when sizes grow, so that those of the largest shapes do for all. Here 0, whatever
+// the sizes.
 size_t deblurrt_deform_conv_workspace(const DeblurrtDeformConv* call);
 
 int32_t deblurrt_deform_conv(const DeblurrtDeformConv* call, const void* x, const void* offset, const void* mask,
@@ -49,7 +52,7 @@ typedef struct {
   int32_t window[2];
 } DeblurrtLocalAvgPool;
 
-// As for the convolution, but at most twice the larger of 16 MiB and one map.
+// As for the convolution, but at most the larger of 64 MiB and one map in float32, two for windows above 512.
 size_t deblurrt_local_avg_pool_workspace(const DeblurrtLocalAvgPool* call);
 
 int32_t deblurrt_local_avg_pool(const DeblurrtLocalAvgPool* call, const void* x, void* y, void* workspace,

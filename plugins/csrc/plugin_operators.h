@@ -59,6 +59,12 @@ struct DeformConv {
       if (inputs[index].type != inputs[0].type) return std::string(kNames[index]) + " is of another type than x";
     }
     const Tensor &x = inputs[0], &offset = inputs[1], &weight = inputs[3];
+    for (int32_t axis = 2; axis < 4; ++axis) {
+      if (x.sides[axis] > DEBLURRT_MOST_SIDE) {
+        return std::string("axis ") + text_of(axis) + " of x is " + text_of(x.sides[axis]) + " long, expected at most " +
+               text_of(DEBLURRT_MOST_SIDE);
+      }
+    }
     *call = {x.type,
              side_of(x, 0),
              side_of(x, 1),

@@ -1,5 +1,6 @@
-// One pass of the local mean for windows of 16 to 512 samples, the usual ones: sums in registers, each sample read about
-// once from memory, the same few additions for any window.
+// One pass of the local mean for windows of 16 to 512 samples, the usual ones: sums in registers, the same few additions
+// for any window. A block reads one part more than it writes: a sample is read twice where it does one part, as on maps
+// of few parts, and 9 times for 8 where it does 8; L2 may have the second read.
 //
 // A line is cut into parts as long as the window, a part into chunks of up to 16 samples, one for each thread. A window
 // is the tail of one part and the head of the next: what a thread has of its own chunks and the totals of the other

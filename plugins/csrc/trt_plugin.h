@@ -107,23 +107,20 @@ class Plugin : public nvinfer1::IPluginV3,
            tensor.type == tensors[0].desc.type;
   }
 
-  int32_t configurePlugin(const nvinfer1::DynamicPluginTensorDesc*, int32_t input_count,
+  int32_t configurePlugin(const nvinfer1::DynamicPluginTensorDesc* inputs, int32_t input_count,
                           const nvinfer1::DynamicPluginTensorDesc*, int32_t output_count) noexcept override {
-    return has_ports(input_count, output_count) ? 0 : kFailed;
+    if (!has_ports(input_count, output_count)) return kFailed;
+    typename Op::Call call{};
+    const std::string problem = fill_largest(inputs, input_count, &call);
+    return problem.empty() ? 0 : fail("largest shapes: " + problem);
   }
 
   size_t getWorkspaceSize(const nvinfer1::DynamicPluginTensorDesc* inputs, int32_t input_count,
                           const nvinfer1::DynamicPluginTensorDesc*, int32_t output_count) const noexcept override {
-    if (!has_ports(input_count, output_count)) return 0;
-    Tensor tensors[Op::kMostInputs]{};
-    for (int32_t index = 0; index < input_count; ++index) {
-      tensors[index] = tensor_of(inputs[index].desc.type, inputs[index].max);
-    }
     typename Op::Call call{};
-    const std::string problem = Op::fill(values_, tensors, input_count, &call);
-    if (problem.empty()) return Op::workspace(call);
-    fail("largest shapes: " + problem);
-    return 0;
+    // what this cannot tell, configurePlugin has refused
+    if (!has_ports(input_count, output_count) || !fill_largest(inputs, input_count, &call).empty()) return 0;
+    return Op::workspace(call);
   }
 
   int32_t onShapeChange(const nvinfer1::PluginTensorDesc* inputs, int32_t input_count,
@@ -169,6 +166,16 @@ class Plugin : public nvinfer1::IPluginV3,
   static int32_t fail(const std::string& problem) noexcept {
     log_error(Op::kName, problem);
     return kFailed;
+  }
+
+  // Fills in the call of the largest shapes; gives what keeps it from being one, or nothing.
+  std::string fill_largest(const nvinfer1::DynamicPluginTensorDesc* inputs, int32_t count,
+                           typename Op::Call* call) const {
+    Tensor tensors[Op::kMostInputs]{};
+    for (int32_t index = 0; index < count; ++index) {
+      tensors[index] = tensor_of(inputs[index].desc.type, inputs[index].max);
+    }
+    return Op::fill(values_, tensors, count, call);
   }
 
   static bool has_ports(int32_t inputs, int32_t outputs) noexcept {

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deblurrt.core.errors import ContractError, MachineError
-from deblurrt.plugins import kernel_library
-from deblurrt.plugins.kernel_calls import KERNELS, DeformConvCall, LocalAvgPoolCall, kernel_call
+from deblurrt.plugins import archs, kernel_library
+from deblurrt.plugins.kernel_calls import BAD_SHAPE, KERNELS, DeformConvCall, LocalAvgPoolCall, kernel_call
 from deblurrt.plugins.kernel_library import (
     SOURCES,
     KernelBuild,
@@ -58,6 +59,26 @@ def test_changed_sources_are_compiled_anew(counted: Path, tmp_path: Path, monkey
 @pytest.mark.usefixtures("counted")
 def test_builds_of_different_flags_lie_beside_each_other() -> None:
     assert build_kernels() != build_kernels(KernelBuild(is_sanitized=True))
+
+
+def test_kernels_of_another_gpu_are_compiled_anew(counted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDACXX", str(counted.parent / "c++"))
+    build, paths = KernelBuild("cuda"), []
+    for gpu in (("sm87",), ("sm90", "sm87")):
+        monkeypatch.setattr(archs, "this_gpu", lambda gpu=gpu: gpu)
+        paths.append(build_kernels(build))
+    assert paths == [build_kernels(KernelBuild("cuda", "sm87")), build_kernels(KernelBuild("cuda", "sm90"))]
+    assert counted.read_text() == "run\nrun\n"
+    monkeypatch.setattr(archs, "this_gpu", lambda: ())
+    with pytest.raises(MachineError, match="no GPU here tells its compute capability"):
+        build_kernels(build)
+
+
+def test_compiler_of_a_variable_compiles_for_gpus_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    assert "-ccbin" not in KernelBuild("cuda", "sm87").flags
+    monkeypatch.setenv("CXX", sys.executable)
+    assert KernelBuild("cuda", "sm87").flags[-3:] == ("-arch=sm_87", "-ccbin", sys.executable)
 
 
 @pytest.mark.usefixtures("counted")
@@ -121,6 +142,27 @@ def test_workspace_is_bounded(kernels: KernelLibrary, size: tuple[int, int]) -> 
     assert kernels.workspace_bytes(call) == 0
     pool = kernel_call("LocalAvgPool", np.dtype("float16"), [(8, 64, *size)], {"window": (384, 384)})
     assert kernels.workspace_bytes(pool) <= MOST_WORKSPACE_BYTES
+
+
+@pytest.mark.parametrize("axis", ["height", "width"])
+def test_maps_whose_pixels_float32_does_not_count_are_refused(kernels: KernelLibrary, axis: str) -> None:
+    one = [(1, 1, 1, 1), (1, 2, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1)]
+    call = kernel_call("ModulatedDeformConv", np.dtype("float32"), one, {})
+    call.structure.batch = 0
+    codes = []
+    for side in (1 << 24, (1 << 24) + 1):
+        setattr(call.structure, axis, side)
+        setattr(call.structure, f"out_{axis}", side)
+        codes.append(kernels.start(call, [0, 0, 0, 0], 0))
+    assert codes == [0, BAD_SHAPE]
+
+
+def test_masks_that_are_not_finite_count_outside_the_map(kernels: KernelLibrary) -> None:
+    x, weight = np.ones((1, 1, 4, 4), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    far, still = np.full((1, 2, 4, 4), 50, np.float32), np.zeros((1, 2, 4, 4), np.float32)
+    nan, infinite = (np.full((1, 1, 4, 4), value, np.float32) for value in (np.nan, np.inf))
+    assert np.isnan(kernels.modulated_deform_conv([x, far, nan, weight])).all()
+    assert (kernels.modulated_deform_conv([x, still, infinite, weight]) == np.inf).all()
 
 
 def test_structures_are_as_large_as_in_c() -> None:
