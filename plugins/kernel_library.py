@@ -30,8 +30,8 @@ SOURCES = Path(__file__).parent / "csrc"
 SOURCE = SOURCES / "kernels.cu"
 Device = Literal["cpu", "cuda"]
 COMPILERS: dict[Device, CompilerName] = {"cpu": "g++", "cuda": "nvcc"}
-#: no -ffast-math: the CPU stands for what a GPU computes. What shared memory holds changes its type from phase to phase:
-#: barriers keep that in order on a GPU, and nothing would on a CPU.
+#: no -ffast-math: the CPU stands for what a GPU computes. Shared memory holds other types from phase to phase: barriers
+#: keep that in order on a GPU, and nothing would on a CPU.
 CPU_FLAGS = ("-std=c++20", "-fno-strict-aliasing", "-Wall", "-Wextra", "-shared", "-fPIC", "-x", "c++")
 FAST_FLAGS = ("-O3",)
 #: on errors the process ends, so that no test can pass over one
