@@ -113,6 +113,11 @@ def test_workspace_is_that_of_the_kernel_at_the_largest_shapes(answers: Answers)
     assert list(told(answers["pool"], "workspace")) == [POOL_WORKSPACE]
 
 
+def test_largest_shapes_the_kernels_cannot_count_are_refused_at_configuration(answers: Answers) -> None:
+    assert [list(told(rows, "configure")) for rows in answers.values()] == [[0]] * 3
+    assert [list(told(rows, "configure too large")) for rows in answers.values()] == [[-1]] * 3
+
+
 def test_kernels_get_shapes_pointers_workspace_and_stream(answers: Answers) -> None:
     tail = [OUTPUT, WORKSPACE]
     assert [(row["call"], row["pointers"]) for rows in answers.values() for row in rows if "kernel" in row] == [
@@ -131,6 +136,7 @@ def test_nothing_runs_before_shapes_are_known_or_when_they_do_not_fit(answers: A
 def test_refusals_reach_the_logger(answers: Answers) -> None:
     prefix = "deblurrt: ModulatedDeformConv: "
     assert list(told(answers["conv"], "said")) == [
+        f"{prefix}largest shapes: axis 2 of x is 2147483648 long, expected 31 bits",
         f"{prefix}it was to run before its shapes were known",
         f"{prefix}channels of mask is 36, expected 18",
         f"{prefix}it was to run before its shapes were known",

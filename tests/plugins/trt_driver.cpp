@@ -172,6 +172,9 @@ static void ask(IPluginCreatorV3One* creator, std::vector<PluginField> given, st
   code = build->configurePlugin(largest.data(), count, &largest_output, 1);
   std::printf("{\"configure\": %d, \"workspace\": %zu}\n", code,
               build->getWorkspaceSize(largest.data(), count, &largest_output, 1));
+  largest[0].max.d[2] = int64_t{1} << 31;
+  code = build->configurePlugin(largest.data(), count, &largest_output, 1);
+  std::printf("{\"configure too large\": %d}\n", code);
   std::printf("{\"tactics\": %d}\n", build->getNbTactics());
 
   std::vector<const void*> pointers;
