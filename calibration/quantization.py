@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
@@ -16,7 +17,7 @@ from ..core.optional import require
 from ..core.pictures import Pixels
 from ..plugins.onnx_ops import add_bodies, uses_plugins
 from .budget_search import LEAST_SHARE, BudgetSearch
-from .calibrator import CalibrationRun, calibrate, looked_at, seen_shapes
+from .calibrator import SEEN_PX, CalibrationRun, calibrate, looked_at, seen_shapes
 from .clips import Window
 from .file_facts import describe
 from .frames import Frames
@@ -102,7 +103,7 @@ class Quantization:
         """
         started = time.perf_counter()
         self._view = GraphView(self._model)
-        shapes = seen_shapes(self._model, self._contract)
+        shapes = self._shapes = seen_shapes(self._model, self._contract)
         names = looked_at(self._view, shapes)
         self._statistics = self._calibrated(names)
         self._seconds["calibration"] = time.perf_counter() - started
@@ -246,10 +247,12 @@ class Quantization:
         self, graph: QuantizedGraph, chosen: frozenset[str], search: BudgetSearch, quality: Quality | None
     ) -> QuantizeReport:
         products = [site.name for site in self._sites if site.kind == "product"]
+        sizes = {name: math.prod(self._shapes[self._view.by_name[name].output[0]]) for name in products}
         signal = {}
         if self._pieces:
-            piece = self._pieces[0][0]
-            signal = layer_errors(self._view, graph.model, products, piece, self._contract)
+            fixed, rng = fixed_size(self._model, self._contract), np.random.default_rng(self._config.seed)
+            piece = cropped(self._pieces[0][0], SEEN_PX, rng, fixed)
+            signal = layer_errors(self._view, graph.model, sizes, piece, self._contract)
         return QuantizeReport(
             config=self._config,
             key=self._statistics.key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import accumulate
 from statistics import median
 from typing import Any
 
@@ -23,8 +24,8 @@ from .sites import Site
 #: makes a network that restores with only these sites quantised
 Opened = Callable[[Collection[str]], Restore]
 Progress = Callable[[str, int, int], None]
-#: tensors that are fetched in one go, so that a comparison stays small
-FETCHED = 8
+#: values of both graphs together that are fetched in one go, so that a comparison stays small: 256 MiB
+FETCHED_VALUES = 1 << 26
 
 
 def site_errors(
@@ -64,14 +65,14 @@ def mean_error(restore: Restore, pieces: Sequence[tuple[Window, Pixels]]) -> flo
 
 
 def layer_errors(
-    floats: GraphView, quantized: Any, names: Collection[str], window: Window, contract: FrameContract
+    floats: GraphView, quantized: Any, sizes: Mapping[str, int], window: Window, contract: FrameContract
 ) -> dict[str, float]:
     """Say how far the results of layers are off in the quantised graph, errors before them included.
 
     Args:
         floats: The float graph.
         quantized: ``onnx.ModelProto`` made of it.
-        names: Of nodes.
+        sizes: How many values the results of nodes have on such a piece, by name of the node.
         window: A piece of a frame.
         contract: Of both graphs.
 
@@ -79,10 +80,12 @@ def layer_errors(
         Signal over error in decibels, by name of the node; 100 at most.
     """
     feed = {floats.model.graph.input[0].name: prepare(list(window), contract)}
-    values = [(node.name, node.output[0]) for node in floats.nodes if node.name in names]
+    values = [(node.name, node.output[0]) for node in floats.nodes if node.name in sizes]
     found: dict[str, float] = {}
-    for begin in range(0, len(values), FETCHED):
-        part = values[begin : begin + FETCHED]
+    while values:
+        totals = accumulate(2 * sizes[name] for name, _ in values)
+        count = max(sum(total <= FETCHED_VALUES for total in totals), 1)
+        part, values = values[:count], values[count:]
         pairs = [_fetched(model, [value for _, value in part], feed) for model in (floats.model, quantized)]
         for (name, _), before, after in zip(part, *pairs, strict=True):
             found[name] = _decibels(before, after)
