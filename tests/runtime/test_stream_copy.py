@@ -35,6 +35,7 @@ def read(path: Path) -> list[Frame]:
         return list(source)
 
 
+@pytest.mark.fault("F2", "sound beside the picture", "bytes and times equal")
 @pytest.mark.parametrize(("source", "target"), [("mp4", "mp4"), ("mp4", "mov"), ("mkv", "mkv"), ("mkv", "mp4")])
 def test_sound_is_copied_to_the_byte_and_keeps_its_time(tmp_path: Path, source: str, target: str) -> None:
     blurred = write_clip(tmp_path / f"in.{source}", noise_frames(20), config=ClipConfig(sound="aac"))

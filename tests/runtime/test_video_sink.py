@@ -65,6 +65,7 @@ def largest_file(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.fault("F3", "every matrix and range, through a file", "colours and tags equal")
 @pytest.mark.parametrize("height", [48, 720])
 @pytest.mark.parametrize(
     "color", [ColorSpec(m, f, p, p) for m, p in ((1, 1), (5, 5), (6, 6), (9, 9)) for f in (False, True)]
@@ -84,6 +85,7 @@ def test_rgb_pictures_become_tagged_limited_bt709(tmp_path: Path, suffix: str) -
     assert np.abs(patches_of(frame.pixels) - patches_of(picture)).max() <= COLOR_TOLERANCE_LEVELS
 
 
+@pytest.mark.fault("F2", "varying rate, negative start", "time stamps exact")
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 @pytest.mark.parametrize("first", [0, 777, 900_001])
 def test_variable_time_stamps_are_exact_to_the_tick(tmp_path: Path, first: int, suffix: str) -> None:

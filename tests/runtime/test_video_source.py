@@ -52,6 +52,7 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.fault("F3", "every matrix and range, tagged", "at most 2 levels off")
 @pytest.mark.parametrize("height", [48, 720])
 @pytest.mark.parametrize("is_full", [False, True])
 @pytest.mark.parametrize("matrix", [1, 5, 9])
@@ -113,6 +114,7 @@ def test_frames_do_not_share_memory(tmp_path: Path) -> None:
     assert first.pixels.flags.c_contiguous
 
 
+@pytest.mark.fault("F2", "rotation and mirroring of a file", "pictures upright")
 @pytest.mark.parametrize("name", TURNS)
 def test_pictures_are_upright_whatever_the_file_says_of_turning(tmp_path: Path, name: str) -> None:
     matrix, expected = TURNS[name]
@@ -125,12 +127,14 @@ def test_pictures_are_upright_whatever_the_file_says_of_turning(tmp_path: Path, 
     assert source.info.size == turned[0].shape[:2]
 
 
+@pytest.mark.fault("F4", "odd sizes", "exact")
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (23, 31)])
 def test_odd_sizes_are_exact(tmp_path: Path, size: tuple[int, int]) -> None:
     path = write_clip(tmp_path / "a.mkv", noise_frames(2, size), config=ClipConfig("ffv1", "bgr0", {}))
     assert [frame.size for frame in frames_of(path)] == [size, size]
 
 
+@pytest.mark.fault("S8", "size changes within a file", "new epoch")
 def test_change_of_size_begins_an_epoch(tmp_path: Path) -> None:
     small = write_clip(tmp_path / "a.ts", noise_frames(3, (24, 32)), [0, 1, 2]).read_bytes()
     large = write_clip(tmp_path / "b.ts", noise_frames(3, (48, 64)), [3, 4, 5]).read_bytes()
@@ -147,6 +151,7 @@ def test_info_is_known_before_the_first_frame(tmp_path: Path) -> None:
     assert not info.is_live
 
 
+@pytest.mark.fault("F1", "empty file, text, no index", "one line, exit 6")
 @pytest.mark.parametrize(
     ("content", "said"),
     [(b"", "is empty"), (b"these are words, no video\n" * 50, "is not a readable video")],
@@ -158,6 +163,7 @@ def test_file_that_is_no_video_is_refused(tmp_path: Path, content: bytes, said: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fault("F1", "missing file", "one line, exit 6")
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no video at .*none\.mp4"):
         VideoFileSource(tmp_path / "none.mp4")
@@ -185,6 +191,7 @@ def test_video_without_a_single_frame_is_refused(tmp_path: Path) -> None:
         VideoFileSource(path)
 
 
+@pytest.mark.fault("F1", "bytes overwritten in a file", "rest is read, exit 8")
 def test_damage_inside_is_passed_over_and_reported_at_the_end(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", noise_frames(12))
     with av.open(str(path)) as container:
@@ -198,6 +205,7 @@ def test_damage_inside_is_passed_over_and_reported_at_the_end(tmp_path: Path) ->
     assert "1 packets could not be decoded" in str(error)
 
 
+@pytest.mark.fault("F1", "bits flipped in a file", "frames kept and counted")
 def test_decoders_doubts_are_counted_and_the_frames_kept(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", noise_frames(12, (48, 64)))
     with av.open(str(path)) as container:
