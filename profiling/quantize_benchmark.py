@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,17 +81,23 @@ class Plan:
         data: Development data.
         work: Files and rows.
         tell: Told what begins.
-        rows: Those measured before, by name.
+        is_closed: Whether nothing is measured any more.
     """
 
     data: Path
     work: Path
     tell: Callable[[str], None]
-    rows: dict[str, Row] = field(default_factory=dict)
+    is_closed: bool = False
 
     def row(self, name: str, measure: Callable[[], Row]) -> Row:
-        """Measure a row, or take the one of an earlier run; what fails on purpose is a row as well."""
+        """Measure a row, or take the one of an earlier run; what fails on purpose is a row as well.
+
+        Returns:
+            The row; empty where there is none and nothing is measured any more.
+        """
         place = self.work / f"{name.replace('/', '_').replace(' ', '_')}.json"
+        if not place.is_file() and self.is_closed:
+            return {}
         if not place.is_file():
             self.tell(name)
             try:
@@ -100,7 +106,6 @@ class Plan:
                 found = {"network": name.split()[1], "error": str(error)}
             write_whole(place, json.dumps(found, indent=2).encode())
         row: Row = json.loads(place.read_text())
-        self.rows[name] = row
         return row
 
 
@@ -236,15 +241,16 @@ def _engine(model: Any, file: OnnxFile, folder: Path) -> Row:
 @click.option("--work", type=click.Path(path_type=Path), required=True, help="Files and rows are kept here.")
 @click.option("--output", type=click.Path(path_type=Path), help="Page whose sections are replaced.")
 @click.option("--part", type=click.Choice(["shipped", "speed", "zoo"]), multiple=True, help="Only these.")
-def main(data: Path, work: Path, output: Path | None, part: tuple[str, ...]) -> None:
+@click.option("--measured", is_flag=True, help="Write what was measured before, and measure nothing.")
+def main(data: Path, work: Path, output: Path | None, part: tuple[str, ...], measured: bool) -> None:
     """Measure, and write the tables."""
     work.mkdir(parents=True, exist_ok=True)
-    plan = Plan(data, work, lambda line: click.echo(line, err=True))
+    plan = Plan(data, work, lambda line: click.echo(line, err=True), measured)
     parts = {"shipped": (shipped_rows, shipped_text), "speed": (speed_rows, speed_text), "zoo": (zoo_rows, zoo_text)}
     for name, (measure, write) in parts.items():
         if part and name not in part:
             continue
-        text = write(list(measure(plan)))
+        text = write([row for row in measure(plan) if row])
         if output is not None:
             write_section(output, name, text)
         click.echo(text)
