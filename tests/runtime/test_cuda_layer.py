@@ -30,7 +30,7 @@ OWNERS = {
     "_engine": "ICudaEngine",
     "context": "IExecutionContext",
     "config": "IRuntimeConfig",
-    "get_plugin_registry": "IPluginRegistry",
+    "registry": "IPluginRegistry",
 }
 #: what TensorRT-RTX alone has
 RTX_ONLY = {"CudaGraphStrategy", "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE", "IRuntimeConfig.cuda_graph_strategy"}
