@@ -16,7 +16,8 @@ KINDS = ("fp32 dynamic", "fp32 static", "fp16 dynamic", "fp16 static")
 INTRODUCTION = """\
 # Every network of the zoo, exported
 
-Written by `python -m deblurrt.profiling.zoo_exports --work exports --output docs/exports.md` with torch {torch},
+Measured by `python -m deblurrt.profiling.zoo_exports --work exports`, written by the same with
+`--kept --output docs/exports.md`, with torch {torch},
 ONNX Runtime {onnxruntime}, OpenVINO {openvino}, TensorRT-RTX {rtx} on {machine}, no GPU.
 All networks at full size, with seeded weights whose offsets and corrections are as large as trained
 ones. Each is traced once for any size; half precision and fixed sizes are made from that file
