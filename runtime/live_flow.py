@@ -9,7 +9,7 @@ from typing import Literal
 
 from .admission import Admission, Decision
 from .frame import Frame, Pixels
-from .live_lane import GUARD_NS, Entry, Lane
+from .live_lane import Entry, Lane
 from .terminal import Terminal
 
 logger = logging.getLogger(__name__)
@@ -159,6 +159,11 @@ class Flow:
         times.append(None if self.job is None else self.job.hangs_at_ns)
         return min((time_ns for time_ns in times if time_ns is not None), default=None)
 
+    def keep_before_deadlines(self, guard_ns: int | None) -> None:
+        """Let frames that come from now on out so much before their deadline; None changes nothing."""
+        for lane in self.lanes:
+            lane.guard_ns = lane.guard_ns if guard_ns is None else guard_ns
+
     def restarted(self) -> None:
         """Record that there is a new worker with networks opened anew."""
         self.down = ""
@@ -196,7 +201,7 @@ class Flow:
             and now_ns - other.period_ns // 2 <= other.expected_ns <= now_ns + run_ns
         ]
         done_ns = now_ns + (1 + len(near_ns)) * run_ns
-        return bool(near_ns) and done_ns > max(near_ns) + lane.deadline_ns - GUARD_NS
+        return bool(near_ns) and done_ns > max(near_ns) + lane.deadline_ns - lane.guard_ns
 
     def _start(self, decision: Decision, lane: Lane, entry: Entry, now_ns: int) -> Job:
         estimate_ns = self.admission.estimate_ns(entry.frame.size) or 0
@@ -250,7 +255,7 @@ class Flow:
 
     def _tell_deadline(self, lane: Lane, size: tuple[int, int]) -> None:
         estimate_ns = self.admission.estimate_ns(size)
-        needed_ns = (estimate_ns or 0) + GUARD_NS
+        needed_ns = (estimate_ns or 0) + lane.guard_ns
         if estimate_ns is None or lane.deadline_ns is None or needed_ns <= lane.deadline_ns:
             return
         logger.warning(

@@ -10,8 +10,8 @@ from .frame import Frame, Pixels
 from .ledger import Ledger
 from .terminal import Result, Terminal
 
-#: an untouched frame goes out this much before its deadline, and a network must be done by then;
-#: threads wake up to a millisecond late
+#: an untouched frame goes out this much before its deadline, and a network must be done by then, until it is
+#: known how late threads wake here (``WakeLateness``)
 GUARD_NS = 1_500_000
 #: frames that may wait for an earlier one; more are dropped, so that memory stays bounded
 HELD_MAX = 64
@@ -30,6 +30,7 @@ class Entry:
     Attributes:
         frame: The untouched frame.
         release_ns: When it goes out untouched at the latest; None without a deadline.
+        deadline_ns: When it must be out; None without a deadline.
         previous: The frame before, where nothing lies between; for networks that look at it.
         started_ns: When a network took it.
         restored: What the network gave.
@@ -41,6 +42,7 @@ class Entry:
 
     frame: Frame
     release_ns: int | None
+    deadline_ns: int | None = None
     previous: Pixels | None = None
     started_ns: int | None = None
     restored: Pixels | None = None
@@ -65,6 +67,7 @@ class Lane:
 
     Attributes:
         mailbox: The newest frame no network has taken yet.
+        guard_ns: How long before its deadline a frame goes out untouched.
         turn: Counts its turns at the networks; the camera with the lowest is next.
     """
 
@@ -74,6 +77,7 @@ class Lane:
         self.ledger = ledger
         self.deadline_ns, self.period_ns = deadline_ns, period_ns
         self.mailbox: Entry | None = None
+        self.guard_ns = GUARD_NS
         self.turn = 0
         self._deliver = deliver
         self._order: deque[Entry] = deque()
@@ -94,8 +98,10 @@ class Lane:
         self.ledger.add_captured(frame)
         last, self._last = self._last, frame
         is_next = last is not None and (last.epoch, last.seq + 1, last.size) == (frame.epoch, frame.seq, frame.size)
-        release_ns = None if self.deadline_ns is None else frame.t_capture_ns + self.deadline_ns - GUARD_NS
-        entry = Entry(frame, release_ns, last.pixels if last is not None and is_next else None)
+        entry = Entry(frame, None, previous=last.pixels if last is not None and is_next else None)
+        if self.deadline_ns is not None:
+            entry.deadline_ns = frame.t_capture_ns + self.deadline_ns
+            entry.release_ns = entry.deadline_ns - self.guard_ns
         self._order.append(entry)
         return entry
 
@@ -141,7 +147,7 @@ class Lane:
             state=entry.state,
             reason=entry.reason,
             model=entry.model,
-            deadline_ns=None if entry.release_ns is None else entry.release_ns + GUARD_NS,
+            deadline_ns=entry.deadline_ns,
             stages_ms=tuple((stage, duration_ns / 1e6) for stage, duration_ns in stages_ns),
         )
         self.ledger.add_ended(result)

@@ -27,6 +27,7 @@ from .pipeline import clean_up
 from .scheduling import prompt_switching, raise_priority
 from .session import Session
 from .terminal import Result
+from .wake_lateness import WakeLateness
 
 logger = logging.getLogger(__name__)
 
@@ -283,12 +284,16 @@ class LiveRunner:
 
     def _let_out(self) -> None:
         raise_priority()
+        lateness = WakeLateness()
         try:
             with self._lock:
                 while not self._over.is_set():
                     now_ns = time.monotonic_ns()
                     self.flow.tick(now_ns)
                     wake_ns = self.flow.wake_ns()
-                    self._due.wait(JOIN_S if wake_ns is None else max(wake_ns - now_ns, 0) / 1e9)
+                    was_told = self._due.wait(JOIN_S if wake_ns is None else max(wake_ns - now_ns, 0) / 1e9)
+                    if wake_ns is not None and not was_told:
+                        lateness.add(time.monotonic_ns() - wake_ns)
+                        self.flow.keep_before_deadlines(lateness.guard_ns)
         except BaseException as error:  # handed to the caller of run()
             self._defect = error
