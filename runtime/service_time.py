@@ -12,9 +12,13 @@ Verdict = Literal["run", "probe", "refuse"]
 WINDOW = 30
 #: the estimate's percentile; a quarter of all runs may be spikes without moving it
 PERCENTILE = 0.75
-#: refusals in a row until a frame is tried all the same, and the most after failed tries
-PROBE_AFTER = 15
-PROBE_AFTER_MOST = 300
+#: refusals in a row until a frame is tried all the same; doubled by every failed try, within these bounds:
+#: where little time is missing a try is likely to succeed, where much is missing it wastes energy
+PROBE_AFTER = 3
+PROBE_AFTER_NEAR_MOST = 15
+PROBE_AFTER_FAR = (15, 300)
+#: estimates up to so many times what is left are near
+NEAR = 1.15
 
 
 class ServiceTime:
@@ -44,7 +48,7 @@ class ServiceTime:
             self._refusals = 0
             return "run"
         self._refusals += 1
-        if self._refusals < self._probe_after:
+        if self._refusals < self._refusals_wanted(left_ns):
             return "refuse"
         self._refusals = 0
         return "probe"
@@ -59,5 +63,10 @@ class ServiceTime:
             self._runs_ns.clear()
             self._probe_after = PROBE_AFTER
         else:
-            self._probe_after = min(2 * self._probe_after, PROBE_AFTER_MOST)
+            self._probe_after = min(2 * self._probe_after, PROBE_AFTER_FAR[1])
         self._runs_ns.append(service_ns)
+
+    def _refusals_wanted(self, left_ns: int) -> int:
+        if self.estimate_ns <= NEAR * left_ns:
+            return min(self._probe_after, PROBE_AFTER_NEAR_MOST)
+        return max(self._probe_after, PROBE_AFTER_FAR[0])

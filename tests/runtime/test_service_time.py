@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from deblurrt.runtime.service_time import PROBE_AFTER, PROBE_AFTER_MOST, WINDOW, ServiceTime
+from deblurrt.runtime.service_time import (
+    PROBE_AFTER,
+    PROBE_AFTER_FAR,
+    PROBE_AFTER_NEAR_MOST,
+    WINDOW,
+    ServiceTime,
+)
 
 MS = 1_000_000
 
@@ -21,7 +27,7 @@ def test_lasting_slowness_does() -> None:
 
 def test_what_cannot_finish_is_refused_and_tried_now_and_then() -> None:
     times = ServiceTime([60 * MS])
-    verdicts = [times.verdict(50 * MS) for _ in range(2 * PROBE_AFTER)]
+    verdicts = [times.verdict(50 * MS) for _ in range(2 * PROBE_AFTER_FAR[0])]
     assert verdicts.count("probe") == 2
     assert verdicts.count("run") == 0
     assert ServiceTime([60 * MS]).verdict(60 * MS) == "run"
@@ -38,5 +44,14 @@ def test_tries_in_vain_become_rare() -> None:
     times = ServiceTime([60 * MS])
     for _ in range(10):
         times.add_probe(60 * MS, 50 * MS)
-    verdicts = [times.verdict(50 * MS) for _ in range(PROBE_AFTER_MOST)]
-    assert verdicts.index("probe") == PROBE_AFTER_MOST - 1
+    verdicts = [times.verdict(50 * MS) for _ in range(PROBE_AFTER_FAR[1])]
+    assert verdicts.index("probe") == PROBE_AFTER_FAR[1] - 1
+
+
+def test_where_little_time_is_missing_tries_come_soon_and_stay_frequent() -> None:
+    times = ServiceTime([51 * MS])
+    assert [times.verdict(50 * MS) for _ in range(PROBE_AFTER)] == ["refuse"] * (PROBE_AFTER - 1) + ["probe"]
+    for _ in range(10):
+        times.add_probe(51 * MS, 50 * MS)
+    verdicts = [times.verdict(50 * MS) for _ in range(PROBE_AFTER_NEAR_MOST)]
+    assert verdicts.index("probe") == PROBE_AFTER_NEAR_MOST - 1
