@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -69,15 +70,50 @@ class Session:
             ContractError: The pictures are of another type or of different sizes.
             BackendError: The backend failed.
         """
+        return self._restored([self._window(pixels, previous, following)])[0]
+
+    def restore_batch(self, pictures: Sequence[Pixels], previous: Sequence[Pixels | None]) -> list[Pixels]:
+        """Restore pictures of one size in one run of the network, as ``restore`` does one.
+
+        Args:
+            pictures: At least one, at most ``batch_max``; see ``restore``.
+            previous: Of each picture the frame before; None likewise.
+
+        Returns:
+            One picture each, in this order; new memory.
+
+        Raises:
+            ContractError: The pictures are of another type or of different sizes, or too many.
+            BackendError: The backend failed.
+        """
+        return self._restored([self._window(*pair) for pair in zip(pictures, previous, strict=True)])
+
+    @property
+    def batch_max(self) -> int | None:
+        """Pictures one run takes; None for any number."""
+        batch = self.backend.inputs[0].shape[0]
+        return batch if isinstance(batch, int) else None
+
+    def _window(self, pixels: Pixels, previous: Pixels | None, following: Pixels | None = None) -> list[Pixels]:
+        """What the network looks at to restore one picture."""
         window = [pixels]
         if self.contract.window == 3:
             window = [previous if previous is not None else pixels, pixels]
             window.append(following if following is not None else pixels)
         for picture in window:
             _check_picture(picture, pixels.shape)
-        prepared = prepare(window, self.contract)
-        restored = self.backend.run({self._input: prepared})[self._output]
-        return finish(restored, self.contract, (pixels.shape[0], pixels.shape[1]))
+        return window
+
+    def _restored(self, windows: list[list[Pixels]]) -> list[Pixels]:
+        shapes = sorted({window[0].shape[:2] for window in windows})
+        if len(shapes) != 1:
+            raise ContractError(f"the pictures of a batch are of the sizes {shapes}, expected one size")
+        prepared = [prepare(window, self.contract) for window in windows]
+        given = prepared[0] if len(prepared) == 1 else np.concatenate(prepared)
+        restored = self.backend.run({self._input: given})[self._output]
+        if len(restored) != len(windows):
+            raise ContractError(f"the network gave {len(restored)} pictures, expected {len(windows)}")
+        return [finish(restored[index : index + 1], self.contract, shapes[0]) for index in range(len(windows))]
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Compile for frames of ``size`` (height, width) and run once."""

@@ -117,7 +117,7 @@ class TiledBackend:
         self._backend, self._contract, self._config, self._is_fixed = backend, contract, config, is_fixed
         self._axes = (-3, -2) if contract.io == "uint8" else (-2, -1)
         self.inputs, self.outputs = (
-            tuple(map(self._of_any_size, specs)) for specs in (backend.inputs, backend.outputs)
+            tuple(map(self._of_one_frame, specs)) for specs in (backend.inputs, backend.outputs)
         )
         self._plan: TilePlan | None = None
         self._restored: Array | None = None
@@ -139,8 +139,9 @@ class TiledBackend:
             tiles = "" if plan.is_whole else f", {inexact}{_tiles(plan)}"
         return self._backend.description + tiles
 
-    def _of_any_size(self, spec: TensorSpec) -> TensorSpec:
-        shape = list(spec.shape)
+    def _of_one_frame(self, spec: TensorSpec) -> TensorSpec:
+        """Of any size, but one at a time: tiles are there to save memory."""
+        shape = [1, *spec.shape[1:]]
         for axis, name in zip(self._axes, ("height", "width"), strict=True):
             shape[axis] = name
         return replace(spec, shape=tuple(shape))
