@@ -30,10 +30,10 @@ def main() -> None:
     config = LiveConfig(deadline_ms=50)
     count = FPS * arguments.seconds
     ledger, added = run_scripted(itertools.repeat(ENGINE_MS), config, SIZE, FPS, count)
-    report = added.report("added")
+    report, p50, p99 = added.report("added"), added.percentile("added", "p50"), added.percentile("added", "p99")
     table = (
         "| frames | deblurred | added p50 ms | added p99 ms | added most ms | wanted |\n|---|---|---|---|---|---|\n"
-        f"| {ledger.captured} | {report.count} | {report.p50} | {report.p99} | {report.max} "
+        f"| {ledger.captured} | {report.count} | {p50} | {p99} | {report.max} "
         f"| p50 at most {P50_MAX_MS:.0f}, p99 at most {P99_MAX_MS:.0f} |"
     )
     print(table)

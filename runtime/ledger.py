@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .frame import Frame
+from .jitter import Jitter
 from .latency import LatencyRecorder
+from .source_account import SourceAccount
 from .terminal import Result, Terminal
 
 #: takes one line of the ledger, a mapping for JSON
@@ -28,10 +31,13 @@ class Ledger:
     Attributes:
         captured: Frames the source gave.
         states: Frames by terminal state.
-        judged_sharp: Frames the blur gate kept from the network.
         missed: Frames that went out after their deadline.
         epochs: Connections and formats seen.
         latency: From capture to going out, and per stage.
+        emitted: From capture to having been taken, per sink.
+        emitted_late: Frames each sink had taken after their deadline.
+        departures: How regularly frames went out.
+        source: When the source gave frames and when not.
         events: What happened to the source, by kind.
         lost_before: Frames that the source knows it missed or withheld.
     """
@@ -41,7 +47,10 @@ class Ledger:
         self.captured = self.missed = self.epochs = self.lost_before = 0
         self.states: Counter[Terminal] = Counter()
         self.events: Counter[str] = Counter()
-        self.latency = LatencyRecorder()
+        self.latency, self.emitted = LatencyRecorder(), LatencyRecorder()
+        self.emitted_late: Counter[str] = Counter()
+        self.departures = Jitter()
+        self.source = SourceAccount(time.monotonic_ns())
         self._sinks = tuple(sinks)
         self._write_line = write_line
         self._waiting: dict[tuple[int, int], tuple[dict[str, Any], set[str]]] = {}
@@ -55,6 +64,7 @@ class Ledger:
         self.captured += 1
         self.epochs += frame.epoch != self._epoch
         self._epoch = frame.epoch
+        self.source.saw_frame(frame.t_capture_ns, frame.epoch)
 
     def add_ended(self, result: Result) -> None:
         """Record how a frame ended; called once per frame, in order."""
@@ -73,8 +83,12 @@ class Ledger:
         with self._lock:
             self._waiting[frame.epoch, frame.seq] = line, set(self._sinks)
 
-    def add_emitted(self, sink: str, frame: Frame, emit_ms: float | None) -> None:
+    def add_emitted(self, sink: str, frame: Frame, emit_ms: float | None, deadline_ns: int | None = None) -> None:
         """Record when ``sink`` had taken a frame, from capture; None where it was skipped."""
+        if emit_ms is not None:
+            self.emitted.add(sink, emit_ms / 1e3)
+            is_late = deadline_ns is not None and emit_ms * 1e6 > deadline_ns - frame.t_capture_ns
+            self.emitted_late[sink] += is_late
         with self._lock:
             line, missing = self._waiting.get((frame.epoch, frame.seq), ({}, set()))
             if sink not in missing:
@@ -111,13 +125,17 @@ class Ledger:
         for stage, duration_ms in result.stages_ms:
             if stage != "network" or result.state is Terminal.DEBLURRED:
                 self.latency.add(stage, duration_ms / 1e3)
+        out_ns = result.frame.t_capture_ns + round(total_ms * 1e6)
+        self.departures.add(out_ns, result.frame.epoch)
+        if result.state is Terminal.DEBLURRED:
+            self.source.saw_deblurred(out_ns)
         if result.deadline_ns is not None:
             self.missed += total_ms * 1e6 > result.deadline_ns - result.frame.t_capture_ns
 
 
 def _line(stream: str, result: Result) -> dict[str, Any]:
     frame = result.frame
-    return {
+    line: dict[str, Any] = {
         "stream": stream,
         "epoch": frame.epoch,
         "seq": frame.seq,
@@ -128,3 +146,4 @@ def _line(stream: str, result: Result) -> dict[str, Any]:
         "stages_ms": {stage: round(duration_ms, 3) for stage, duration_ms in result.stages_ms},
         "emit_ms": {},
     }
+    return line | ({"frozen": True} if frame.is_frozen else {})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deblurrt.runtime.latency import LatencyRecorder, LatencyReport
+from deblurrt.runtime.latency import PERCENTILES, LatencyRecorder, LatencyReport, latency_text
 
 #: half a bucket of one per cent and the rounding to a microsecond, both documented
 RELATIVE, ABSOLUTE_MS = 0.01, 1e-3
@@ -21,17 +21,21 @@ Seconds = NDArray[np.floating[Any]]
 Draw = Callable[[np.random.Generator, int], Seconds]
 
 
-def report_of(seconds: Seconds) -> LatencyReport:
+def recorder_of(seconds: Seconds) -> LatencyRecorder:
     recorder = LatencyRecorder()
     for duration in seconds:
         recorder.add("network", float(duration))
-    return recorder.report("network")
+    return recorder
 
 
-def percentile_ms(seconds: Seconds, percent: int) -> float:
+def report_of(seconds: Seconds) -> LatencyReport:
+    return recorder_of(seconds).report("network")
+
+
+def percentile_ms(seconds: Seconds, share: int) -> float:
     """The definition in the docstring, without floating point: sorted[n - 1 - floor((1 - p) * n)]."""
     count = len(seconds)
-    return float(np.sort(seconds)[max(count - 1 - count * (100 - percent) // 100, 0)] * 1e3)
+    return float(np.sort(seconds)[max(count - 1 - count * (1000 - share) // 1000, 0)] * 1e3)
 
 
 @pytest.mark.parametrize("count", [100, 101, 137, 1000, 4999])
@@ -47,18 +51,32 @@ def percentile_ms(seconds: Seconds, percent: int) -> float:
 )
 def test_percentiles_are_those_of_the_sorted_durations(draw: Draw, count: int) -> None:
     seconds = draw(np.random.default_rng(count), count)
-    report = report_of(seconds)
-    for found, percent in ((report.p50, 50), (report.p90, 90), (report.p99, 99)):
-        assert found == pytest.approx(percentile_ms(seconds, percent), rel=RELATIVE, abs=ABSOLUTE_MS)
+    recorder = recorder_of(seconds)
+    for name, share in PERCENTILES.items():
+        exact_ms = pytest.approx(percentile_ms(seconds, share), rel=RELATIVE, abs=ABSOLUTE_MS)
+        assert recorder.percentile("network", name) == exact_ms
 
 
 @pytest.mark.parametrize("count", range(1, 40))
 def test_percentiles_of_few_durations_take_the_defined_one(count: int) -> None:
     seconds = np.arange(1, count + 1) * 1e-3
-    report = report_of(seconds)
-    assert report.p50 == pytest.approx(percentile_ms(seconds, 50), rel=RELATIVE)
-    assert report.p90 == (pytest.approx(percentile_ms(seconds, 90), rel=RELATIVE) if count >= 10 else None)
-    assert report.p99 is None
+    recorder = recorder_of(seconds)
+    for name, share in PERCENTILES.items():
+        assert recorder.percentile("network", name) == pytest.approx(percentile_ms(seconds, share), rel=RELATIVE)
+
+
+@pytest.mark.parametrize(("name", "least"), [("p50", 20), ("p90", 100), ("p99", 1000), ("p99.9", 10_000)])
+def test_percentiles_are_reported_from_ten_slower_frames_on(name: str, least: int) -> None:
+    recorder = recorder_of(np.full(least - 1, 0.01))
+    assert recorder.report("network").to_dict()[name] is None
+    recorder.add("network", 0.01)
+    assert recorder.report("network").to_dict()[name] == pytest.approx(10, rel=RELATIVE)
+
+
+def test_text_names_the_percentiles_that_have_too_few_frames() -> None:
+    text = latency_text(LatencyReport(150, 10.0, 10.0, None, None, 10.0).to_dict())
+    assert text == "p50 10.0 ms, p90 10.0 ms, max 10.0 ms, p99, p99.9: n too small (150 frames)"
+    assert latency_text(LatencyRecorder().report("network").to_dict()) == "no frame"
 
 
 def test_count_and_slowest_are_exact() -> None:
@@ -67,9 +85,10 @@ def test_count_and_slowest_are_exact() -> None:
 
 
 def test_no_percentile_is_slower_than_the_slowest() -> None:
-    report = report_of(np.full(100, 0.0100001))
+    report = report_of(np.full(1000, 0.0100001))
     assert report.p99 is not None
-    assert report.p99 <= report.max == 10.0
+    assert report.max == 10.0
+    assert report.p99 <= report.max
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-9, 7200.0])
@@ -82,7 +101,7 @@ def test_durations_beyond_the_buckets_are_counted(seconds: float) -> None:
 
 
 def test_stage_never_recorded_has_no_percentiles() -> None:
-    assert LatencyRecorder().report("encode") == LatencyReport(0, None, None, None, 0.0)
+    assert LatencyRecorder().report("encode") == LatencyReport(0, None, None, None, None, None)
 
 
 def test_stages_are_apart_and_in_order_of_first_use() -> None:
@@ -94,11 +113,12 @@ def test_stages_are_apart_and_in_order_of_first_use() -> None:
 
 
 def test_report_writes_plain_values() -> None:
-    assert LatencyReport(2, 1.0, None, None, 2.0).to_dict() == {
+    assert LatencyReport(2, 1.0, None, None, None, 2.0).to_dict() == {
         "count": 2,
         "p50": 1.0,
         "p90": None,
         "p99": None,
+        "p99.9": None,
         "max": 2.0,
     }
 
