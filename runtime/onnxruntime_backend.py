@@ -14,6 +14,7 @@ from ..core.optional import require
 from ..core.tensors import Array, check_inputs
 from ..plugins.plugin_op import DOMAIN
 from .backend import BackendConfig
+from .kept_shapes import KeptShapes
 
 #: how ONNX Runtime names an operator it has no code for
 UNKNOWN_OPERATOR = re.compile(r"(?P<domain>[\w.]*):(?P<name>\w+)\(-?\d+\) is not a registered function/op")
@@ -63,8 +64,8 @@ class OnnxRuntimeBackend:
         self.description = (
             f"ONNX Runtime {self._runtime.__version__} {config.provider} fp32, {config.thread_count} threads"
         )
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._results: dict[str, Array] = {}
+        self._buffers: KeptShapes[dict[str, Array]] = KeptShapes()
+        self._run_options: Any = None
 
     def _providers(self, wanted: str) -> list[str]:
         available: list[str] = self._runtime.get_available_providers()
@@ -80,39 +81,49 @@ class OnnxRuntimeBackend:
 
     def prepare(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Run once on zeros of these shapes and keep the result buffers."""
-        if dict(shapes) == self._shapes:
-            return
-        self._shapes, self._results = {}, {}
-        zeros = {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs}
-        results = self._call(self._session.run, [spec.name for spec in self.outputs], zeros)
-        # run() allocates its outputs anew; bound to these buffers it writes where they lie
-        self._results = {spec.name: np.empty_like(result) for spec, result in zip(self.outputs, results, strict=True)}
-        self._shapes = dict(shapes)
+        self._results_of(shapes)
+
+    def _results_of(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        """The buffers results of these inputs are written to."""
+        buffers = self._buffers.get(shapes)
+        if buffers is None:
+            zeros = {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs}
+            results = self._call(self._session.run, [spec.name for spec in self.outputs], zeros)
+            # run() allocates its outputs anew; bound to these buffers it writes where they lie
+            buffers = {spec.name: np.empty_like(result) for spec, result in zip(self.outputs, results, strict=True)}
+            self._buffers.add(shapes, buffers)
+        return buffers
 
     def run(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run once; the result is valid until the next call."""
         check_inputs(self.inputs, arrays)
-        self.prepare({name: array.shape for name, array in arrays.items()})
+        results = self._results_of({name: array.shape for name, array in arrays.items()})
         binding = self._session.io_binding()
         # a binding keeps addresses only: copies made here have to live until the run is over
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         for name, array in contiguous.items():
             _bind(binding.bind_input, name, array)
-        for name, result in self._results.items():
+        for name, result in results.items():
             _bind(binding.bind_output, name, result)
         self._call(self._session.run_with_iobinding, binding)
-        return self._results
+        return results
+
+    def cancel(self) -> None:
+        """Stop the run another thread waits for; it raises once the operator at work is done."""
+        if self._run_options is not None:
+            self._run_options.terminate = True
 
     def _call(self, run: Any, *arguments: Any) -> Any:
+        self._run_options = self._runtime.RunOptions()
         try:
-            return run(*arguments)
+            return run(*arguments, self._run_options)
         except Exception as error:  # the library's own exceptions have no common base
             raise BackendError(f"ONNX Runtime failed: {str(error).strip().splitlines()[0]}") from error
 
     def close(self) -> None:
         """Release the session; closing twice is fine."""
         self._session = None
-        self._results = {}
+        self._buffers.clear()
 
 
 def _bind(bind: Any, name: str, array: Array) -> None:

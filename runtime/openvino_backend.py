@@ -12,12 +12,13 @@ from ..core.errors import BackendError
 from ..core.optional import require
 from ..core.tensors import Array, check_inputs
 from .backend import BackendConfig
+from .kept_shapes import KeptShapes
 
 HINT_OF_PRECISION = {"fp32": "f32", "auto": "f32", "bf16": "bf16"}
 
 
 class OpenVinoBackend:
-    """Runs a model with OpenVINO on the CPU, compiled anew for each frame size.
+    """Runs a model with OpenVINO on the CPU, compiled for each input shape; small ones are kept.
 
     Args:
         onnx_file: The model.
@@ -51,40 +52,41 @@ class OpenVinoBackend:
         version = openvino.__version__.partition("-")[0]
         arithmetic = "bf16" if hint == "bf16" else "fp32"
         self.description = f"OpenVINO {version} cpu {arithmetic}, {config.thread_count} threads"
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._request: Any = None
+        self._requests: KeptShapes[Any] = KeptShapes()
 
     def _has_bf16(self) -> bool:
         return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def prepare(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Compile for these shapes and run once on zeros."""
-        if dict(shapes) == self._shapes:
-            return
-        try:
-            fixed = self._model.clone()
-            fixed.reshape({name: list(shape) for name, shape in shapes.items()})
-            self._request = self._core.compile_model(fixed, "CPU", self._options).create_infer_request()
-        except RuntimeError as error:
-            raise BackendError(f"OpenVINO cannot compile the model for {dict(shapes)} ({error})") from error
-        self._shapes = dict(shapes)
-        self._infer({spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs})
+        self._request_of(shapes)
+
+    def _request_of(self, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+        request = self._requests.get(shapes)
+        if request is None:
+            try:
+                fixed = self._model.clone()
+                fixed.reshape({name: list(shape) for name, shape in shapes.items()})
+                request = self._core.compile_model(fixed, "CPU", self._options).create_infer_request()
+            except RuntimeError as error:
+                raise BackendError(f"OpenVINO cannot compile the model for {dict(shapes)} ({error})") from error
+            self._infer(request, {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in self.inputs})
+            self._requests.add(shapes, request)
+        return request
 
     def run(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run once; the result is valid until the next call."""
         check_inputs(self.inputs, arrays)
-        self.prepare({name: array.shape for name, array in arrays.items()})
-        return self._infer(arrays)
+        return self._infer(self._request_of({name: array.shape for name, array in arrays.items()}), arrays)
 
-    def _infer(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+    def _infer(self, request: Any, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
         try:
             contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            self._request.infer(contiguous, share_inputs=True)
+            request.infer(contiguous, share_inputs=True)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed ({error})") from error
-        return {spec.name: self._request.get_tensor(spec.name).data for spec in self.outputs}
+        return {spec.name: request.get_tensor(spec.name).data for spec in self.outputs}
 
     def close(self) -> None:
         """Release the compiled model; closing twice is fine."""
-        self._request = None
-        self._shapes = {}
+        self._requests.clear()

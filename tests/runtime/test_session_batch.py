@@ -37,7 +37,8 @@ def pictures(count: int, size: tuple[int, int] = SIZE) -> list[Pixels]:
 
 def moved(picture: Pixels) -> Pixels:
     """The picture blurred as by a camera that moves to the side."""
-    return np.mean([np.roll(picture, shift, 1) for shift in range(9)], axis=0).astype(np.uint8)
+    blurred: Pixels = np.mean([np.roll(picture, shift, 1) for shift in range(9)], axis=0).astype(np.uint8)
+    return blurred
 
 
 def one_by_one(session: Session, given: list[Pixels], previous: list[Pixels | None]) -> list[Pixels]:
