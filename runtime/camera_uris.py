@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ..core.errors import MachineError, SourceError
-from .capture_request import CaptureRequest
+from .capture_request import CaptureRequest, Reader
 from .capture_source import CaptureConfig, CaptureSource
 from .gst_bindings import has_gstreamer
 from .redaction import redacted
@@ -56,9 +57,7 @@ _CSI_PARAMETERS = frozenset({"size", "fps"})
 
 def open_rtsp(uri: str, options: LiveOptions) -> CaptureSource:
     """Open ``rtsp://[user:password@]host[:port]/path``."""
-    through_pyav = CaptureRequest(
-        "pyav", uri, _PROMPT | {"rtsp_transport": options.transport}, keeps_corrupt=options.keeps_corrupt
-    )
+    through_pyav = _request("pyav", uri, _PROMPT | {"rtsp_transport": options.transport}, options)
     if options.reader == "pyav" or (options.reader == "auto" and not has_gstreamer()):
         return _open_stream(uri, through_pyav, options)
     if not has_gstreamer():
@@ -67,13 +66,13 @@ def open_rtsp(uri: str, options: LiveOptions) -> CaptureSource:
     settings = {"location": _without_user(uri), "protocols": options.transport}
     if parts.username is not None:
         settings |= {"user-id": unquote(parts.username), "user-pw": unquote(parts.password or "")}
-    request = CaptureRequest("gstreamer", "\n".join(RTSP_PIPELINES), settings, keeps_corrupt=options.keeps_corrupt)
+    request = _request("gstreamer", "\n".join(RTSP_PIPELINES), settings, options)
     return _open_stream(uri, request, options, through_pyav if options.reader == "auto" else None)
 
 
 def open_http(uri: str, options: LiveOptions) -> CaptureSource:
     """Open ``http://[user:password@]host[:port]/path``: Motion JPEG, and whatever FFmpeg knows."""
-    return _open_stream(uri, CaptureRequest("http", uri, dict(_PROMPT), keeps_corrupt=options.keeps_corrupt), options)
+    return _open_stream(uri, _request("http", uri, dict(_PROMPT), options), options)
 
 
 def open_v4l2(uri: str, options: LiveOptions) -> CaptureSource:
@@ -93,9 +92,8 @@ def open_v4l2(uri: str, options: LiveOptions) -> CaptureSource:
         settings["framerate"] = given["fps"]
     if "format" in given:
         settings["input_format"] = given["format"]
-    request = CaptureRequest(
-        "pyav", str(device), settings, "v4l2", keeps_corrupt=options.keeps_corrupt, has_monotonic_stamps=True
-    )
+    request = _request("pyav", str(device), settings, options)
+    request = replace(request, input_format="v4l2", has_monotonic_stamps=True)
     return _open_device(uri, request, options, given.get("fps"))
 
 
@@ -111,8 +109,14 @@ def open_csi(uri: str, options: LiveOptions) -> CaptureSource:
     height, width = size_of_text(given.get("size", "720x1280"))
     fps = number_of_text(given.get("fps", "30"), "fps")
     caps = f"width={width},height={height},framerate={round(fps * 1000)}/1000"
-    request = CaptureRequest("gstreamer", CSI_PIPELINE.format(caps=caps), {"sensor-id": place_of(uri) or "0"})
+    request = _request("gstreamer", CSI_PIPELINE.format(caps=caps), {"sensor-id": place_of(uri) or "0"}, options)
     return _open_device(uri, request, options, str(fps))
+
+
+def _request(reader: Reader, target: str, settings: dict[str, str], options: LiveOptions) -> CaptureRequest:
+    return CaptureRequest(
+        reader, target, settings, keeps_corrupt=options.keeps_corrupt, untagged_matrix=options.untagged_matrix
+    )
 
 
 def _open_stream(
@@ -129,6 +133,7 @@ def _open_stream(
             address=address,
             attempts=options.attempts,
             limits=options.limits,
+            reconnects_frozen=options.reconnects_frozen,
             fallback=fallback,
         )
     )
@@ -142,6 +147,7 @@ def _open_device(uri: str, request: CaptureRequest, options: LiveOptions, fps: s
             fps=number_of_text(fps, "fps") if fps else None,
             attempts=options.attempts,
             limits=options.limits,
+            reconnects_frozen=options.reconnects_frozen,
             grace_s=_DEVICE_GRACE_S,
         )
     )

@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+#: who reads, a key of ``READERS`` of the capture process
+Reader = Literal["gstreamer", "http", "pyav"]
+
 
 @dataclass(frozen=True, slots=True)
 class CaptureRequest:
@@ -19,14 +22,16 @@ class CaptureRequest:
         input_format: FFmpeg's demuxer, where it is not to guess.
         keeps_corrupt: Whether damaged frames are sent.
         has_monotonic_stamps: Whether time stamps may be readings of CLOCK_MONOTONIC, as of V4L2 drivers.
+        untagged_matrix: Colour matrix of video that names none; None to go by its height.
     """
 
-    reader: Literal["gstreamer", "http", "pyav"]
+    reader: Reader
     target: str = field(repr=False)
     settings: dict[str, str] = field(default_factory=dict, repr=False)
     input_format: str | None = None
     keeps_corrupt: bool = False
     has_monotonic_stamps: bool = False
+    untagged_matrix: int | None = None
 
     def to_bytes(self) -> bytes:
         """Write it down."""

@@ -13,7 +13,8 @@ from .capture_channel import Alive, Corrupt, Ended, FrameFormat, FrameNote
 from .capture_process import CaptureProcess, SpareProcess
 from .capture_request import CaptureRequest
 from .color import HD_HEIGHT_PX
-from .frame import Frame
+from .frame import Frame, Pixels
+from .frozen_watch import FrozenWatch
 from .live_source import EventKind, SourceEvent
 from .source_health import Backoff, GapCounter, HealthLimits, StallWatch, is_believable
 from .source_inbox import TOO_SLOW, SourceInbox
@@ -43,6 +44,7 @@ class CaptureConfig:
         limits: Stall threshold and waits.
         grace_s: Time a process gets to let go of the device before it is killed.
         fallback: The same for another reader, which takes turns with the first until one gives a frame.
+        reconnects_frozen: Whether one that repeats a picture for ever is connected anew.
     """
 
     name: str
@@ -53,6 +55,7 @@ class CaptureConfig:
     limits: HealthLimits = field(default_factory=HealthLimits)
     grace_s: float = 0.0
     fallback: CaptureRequest | None = None
+    reconnects_frozen: bool = False
 
 
 class CaptureSource:
@@ -197,7 +200,7 @@ class _Connection:
     def __init__(self, source: CaptureSource, config: CaptureConfig, inbox: SourceInbox) -> None:
         self._source, self._config, self._inbox = source, config, inbox
         self._watch = StallWatch(config.limits, config.fps, time.monotonic())
-        self._gaps = GapCounter()
+        self._gaps, self._frozen = GapCounter(), FrozenWatch()
         self._format: FrameFormat | None = None
         self._began_s: float | None = None
         self._epoch = self._seq = self._withheld = 0
@@ -226,6 +229,8 @@ class _Connection:
                 self._begin(note)
             elif isinstance(note, FrameNote):
                 self._deliver(note, process)
+                if self._frozen.is_frozen and self._config.reconnects_frozen:
+                    return Ended("over", f"{self._frozen.repeats} times the same picture")
             elif isinstance(note, Alive):
                 self._watch.saw_life(time.monotonic())
             elif isinstance(note, Corrupt):
@@ -245,7 +250,7 @@ class _Connection:
         is_new = self._format is None
         if is_new:
             self._watch = StallWatch(self._config.limits, self._config.fps or described.fps, time.monotonic())
-        self._format, self._seq = described, 0
+        self._format, self._seq, self._frozen = described, 0, FrozenWatch()
         self._epoch = self._source.begin_epoch(described, is_new_connection=is_new)
 
     def _deliver(self, note: FrameNote, process: CaptureProcess) -> None:
@@ -261,9 +266,11 @@ class _Connection:
         self._withheld = 0
         self._inbox.put_gap("frames were missing in the stream", self._epoch, missed)
         self._inbox.put_gap(TOO_SLOW, self._epoch, note.skipped)
+        pixels = process.take(note)
+        self._look_whether_frozen(pixels)
         self._inbox.put(
             Frame(
-                pixels=process.take(note),
+                pixels=pixels,
                 seq=self._seq,
                 t_capture_ns=note.t_capture_ns,
                 stream=self._config.name,
@@ -271,9 +278,17 @@ class _Connection:
                 pts=note.pts,
                 time_base=time_base,
                 color=self._format.color,
+                is_frozen=self._frozen.is_frozen,
             )
         )
         self._seq += 1
+
+    def _look_whether_frozen(self, pixels: Pixels) -> None:
+        change = self._frozen.saw(pixels)
+        if change is not None:
+            repeats = self._frozen.repeats if change == "frozen" else 0
+            reason = f"{repeats} times the same picture" if repeats else "pictures change again"
+            self._inbox.put(SourceEvent(change, f"{self._config.name}: {reason}", self._epoch, repeats))
 
 
 def _answers(address: tuple[str, int]) -> bool:

@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 HD_HEIGHT_PX = 720
 
 BT709, BT601 = 1, 6
+#: what a user may say of video that names no matrix
+MATRICES = {"bt601": BT601, "bt709": BT709}
 _RGB = 0
 _LIMITED_RANGE, _FULL_RANGE = 1, 2
 
@@ -62,25 +64,30 @@ class ColorSpec:
         return ColorSpec(BT709, False, BT709, BT709) if self.matrix == _RGB else self
 
 
-def color_of_frame(frame: VideoFrame) -> ColorSpec:
+def color_of_frame(frame: VideoFrame, untagged_matrix: int | None = None) -> ColorSpec:
     """Read a decoded frame's tags and fill in what they leave open.
 
-    Without a matrix, 720 coded lines and more are BT.709, fewer are BT.601. Without a range, video
-    is limited and the ``yuvj`` formats are full. RGB, grey and palette frames have no matrix.
+    Without a matrix, frames are ``untagged_matrix``; where that is None, 720 coded lines and more are
+    BT.709, fewer are BT.601. Without a range, video is limited and the ``yuvj`` formats are full. RGB,
+    grey and palette frames have no matrix.
     """
     name = frame.format.name
     if frame.format.is_rgb or name.startswith(_COLORLESS_FORMATS):
         is_limited = frame.color_range == _LIMITED_RANGE
         return ColorSpec(_RGB, not is_limited, frame.color_primaries, frame.color_trc)
     is_tagged = frame.colorspace in _SWSCALE_MATRICES
-    assumed = BT709 if frame.height >= HD_HEIGHT_PX else BT601
     return ColorSpec(
-        matrix=frame.colorspace if is_tagged else assumed,
+        matrix=frame.colorspace if is_tagged else untagged_matrix or assumed_matrix(frame.height),
         is_full_range=frame.color_range == _FULL_RANGE or name.startswith("yuvj"),
         primaries=frame.color_primaries,
         transfer=frame.color_trc,
-        is_assumed=not is_tagged,
+        is_assumed=not is_tagged and untagged_matrix is None,
     )
+
+
+def assumed_matrix(height: int) -> int:
+    """Say what video of ``height`` lines is that does not say it."""
+    return BT709 if height >= HD_HEIGHT_PX else BT601
 
 
 class ColorConverter:

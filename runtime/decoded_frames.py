@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.optional import require
 from ..core.pictures import UPRIGHT, Orientation, orientation_of, upright
 from .capture_channel import Alive, CaptureSender, Corrupt, FrameFormat
+from .capture_request import CaptureRequest
 from .color import ColorConverter, ColorSpec, color_of_frame
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class DecodedFrames:
 
     Args:
         sender: Where they go.
-        keeps_corrupt: Whether frames marked as damaged are sent; else they are withheld and reported.
+        request: Whether frames marked as damaged are sent, or withheld and reported; how colours are
+            coded where the stream does not say.
         time_base: Seconds per unit of their time stamps; None where they have none.
         fps: What the stream says of its rate.
         reader: Who reads; PyAV where it is not said.
@@ -28,13 +30,13 @@ class DecodedFrames:
     def __init__(
         self,
         sender: CaptureSender,
+        request: CaptureRequest,
         *,
-        keeps_corrupt: bool,
         time_base: Fraction | None,
         fps: float | None,
         reader: str = "",
     ) -> None:
-        self._sender, self._keeps_corrupt = sender, keeps_corrupt
+        self._sender, self._request = sender, request
         self._time_base, self._fps = time_base, fps
         self._reader = reader or f"PyAV {require('av', purpose='read live video').__version__}"
         self._converter = ColorConverter()
@@ -43,7 +45,7 @@ class DecodedFrames:
 
     def send(self, frame: VideoFrame, captured_ns: int) -> None:
         """Convert and send one frame, or say that it was damaged."""
-        if frame.is_corrupt and not self._keeps_corrupt:
+        if frame.is_corrupt and not self._request.keeps_corrupt:
             self._sender.say(Corrupt(1))
             return
         color, orientation = self._description(frame)
@@ -57,7 +59,8 @@ class DecodedFrames:
         shape = (frame.height, frame.width, frame.format.name)
         if shape != self._shape:
             self._shape = shape
-            self._color, self._orientation = color_of_frame(frame), orientation_of(frame)
+            self._color = color_of_frame(frame, self._request.untagged_matrix)
+            self._orientation = orientation_of(frame)
         return self._color, self._orientation
 
 

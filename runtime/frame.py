@@ -30,6 +30,7 @@ class Frame:
         time_base: Seconds per unit of ``pts``.
         color: What the source said, or was assumed to say, of its colours.
         name: File name without suffix, for pictures of a folder.
+        is_frozen: Whether a camera has given this same picture for a while.
     """
 
     pixels: Pixels
@@ -41,6 +42,7 @@ class Frame:
     time_base: Fraction | None = None
     color: ColorSpec = field(default_factory=ColorSpec)
     name: str | None = None
+    is_frozen: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.optional import require
 from .capture_channel import CaptureSender, Ended, FrameFormat
 from .capture_request import CaptureRequest
-from .color import BT601, BT709, HD_HEIGHT_PX, ColorConverter, ColorSpec
+from .color import ColorConverter, ColorSpec, assumed_matrix
 from .decoded_frames import DecodedFrames, decode
 from .gst_bindings import GstError, Pipeline, Sample, color_numbers, start_gstreamer
 
@@ -123,7 +123,7 @@ class _GstStream:
         self._caps = caps
         kind, values = caps.partition(",")[0], values_of_caps(caps)
         if kind == "video/x-raw":
-            self._facts = facts_of_caps(caps)
+            self._facts = facts_of_caps(caps, self.request.untagged_matrix)
             return
         coding = kind, values.get("codec_data", "")
         if coding != self._coding:
@@ -144,7 +144,7 @@ class _GstStream:
         rate = self._decoder.framerate
         return DecodedFrames(
             self.sender,
-            keeps_corrupt=self.request.keeps_corrupt,
+            self.request,
             time_base=_TIME_BASE,
             fps=float(rate) if rate else None,
             reader=self._version,
@@ -176,20 +176,21 @@ def _rate(values: dict[str, str]) -> float | None:
     return int(numerator) / int(denominator or 1) or None
 
 
-def facts_of_caps(caps: str) -> CapsFacts:
+def facts_of_caps(caps: str, untagged_matrix: int | None = None) -> CapsFacts:
     """Read size, format, rate and colours of plain pictures."""
     values = values_of_caps(caps)
     height, width = int(values["height"]), int(values["width"])
-    return CapsFacts((height, width), values["format"], _rate(values), _color(values, height))
+    return CapsFacts((height, width), values["format"], _rate(values), _color(values, height, untagged_matrix))
 
 
-def _color(values: dict[str, str], height: int) -> ColorSpec:
+def _color(values: dict[str, str], height: int, untagged_matrix: int | None) -> ColorSpec:
     matrix, primaries, transfer, is_full = color_numbers(values.get("colorimetry", ""))
     if values["format"] in ("RGB", "GRAY8"):
         return ColorSpec(0, is_full or values["format"] == "RGB", primaries, transfer)
     is_known = matrix not in (0, 2)
-    assumed = BT709 if height >= HD_HEIGHT_PX else BT601
-    return ColorSpec(matrix if is_known else assumed, is_full, primaries, transfer, is_assumed=not is_known)
+    assumed = untagged_matrix or assumed_matrix(height)
+    is_assumed = not is_known and untagged_matrix is None
+    return ColorSpec(matrix if is_known else assumed, is_full, primaries, transfer, is_assumed=is_assumed)
 
 
 def frame_of_bytes(data: NDArray[np.uint8], facts: CapsFacts) -> VideoFrame:

@@ -58,7 +58,7 @@ def _send_pictures(response: HTTPResponse, request: CaptureRequest, sender: Capt
     av: Any = require("av", purpose="read live video")
     context = av.CodecContext.create("mjpeg", "r")
     context.thread_count = 1
-    frames = DecodedFrames(sender, keeps_corrupt=request.keeps_corrupt, time_base=None, fps=None)
+    frames = DecodedFrames(sender, request, time_base=None, fps=None)
     splitter = JpegSplitter()
     while not sender.is_hung_up.is_set():
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from .admission import Admission, Decision
 from .frame import Frame, Pixels
@@ -84,6 +87,16 @@ class Flow:
         self._late = late
         self._is_stopped = False
         self._turn = 0
+        self._ahead: deque[tuple[Lane, tuple[int, int]]] = deque()
+
+    def prepare(self, lane: Lane, size: tuple[int, int]) -> None:
+        """Have the networks prepared for frames of ``size`` before the first one comes."""
+        self._ahead.append((lane, size))
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether there is something left of what ``prepare`` was told, and a worker for it."""
+        return bool(self._ahead) and not self.down
 
     def arrive(self, lane: Lane, frame: Frame, now_ns: int, sharp_reason: str = "") -> None:
         """Take a captured frame; with a reason why it is sharp it goes out untouched."""
@@ -105,6 +118,13 @@ class Flow:
         self.tick(now_ns)
         if self.job is not None or self.down or self._is_stopped:
             return None
+        while self._ahead:
+            lane, size = self._ahead[0]
+            decision = self.admission.decide(size, None, now_ns)
+            if decision.action == "warm_up":
+                self.job = self._start(decision, lane, _blank_entry(size, now_ns), now_ns)
+                return self.job
+            self._ahead.popleft()
         for lane in sorted(self.lanes, key=lambda lane: lane.turn):
             entry = lane.mailbox
             if entry is None:
@@ -265,3 +285,8 @@ class Flow:
 
     def _model_of(self, job: Job) -> str:
         return self.admission.models[job.decision.rung]
+
+
+def _blank_entry(size: tuple[int, int], now_ns: int) -> Entry:
+    """A frame that never was, to prepare the networks with; it has ended already."""
+    return Entry(Frame(np.zeros((*size, 3), np.uint8), 0, now_ns), None, state=Terminal.PASS_WARMUP)

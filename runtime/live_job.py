@@ -15,7 +15,8 @@ from typing import Any
 from ..core.errors import UsageError
 from .latency import LatencyRecorder
 from .ledger_file import LedgerFile
-from .live_runner import Camera, LiveConfig, LiveRunner
+from .live_camera import Camera
+from .live_runner import LiveConfig, LiveRunner
 from .live_source import LiveSource
 from .live_worker import OpenSessions
 from .outbox import ResultSink

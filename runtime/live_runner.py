@@ -1,7 +1,7 @@
 """Live cameras through a network into sinks: the threads around the flow.
 
 One thread per camera reads, one runs the networks, one lets untouched frames out at their deadline,
-one per sink writes. None waits for another.
+one per sink writes. None waits for another; only sources that can wait do so until the networks are ready.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from .admission import Admission
 from .blur_gate import BlurGate
 from .frame import Frame
 from .ledger import Ledger, WriteLine
+from .live_camera import Camera
 from .live_flow import Flow, LatePolicy
-from .live_lane import USUAL_PERIOD_NS, Lane
-from .live_source import LiveSource, SourceEvent
+from .live_lane import Lane
+from .live_source import LiveSource, SourceEvent, Waiting
 from .live_worker import LiveWorker, OpenSessions, check_ladder
 from .outbox import Outbox, ResultSink, SinkCounts, SinkThread
 from .pipeline import clean_up
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 READ_S = 0.2
 #: how often status, stop request and accounts are looked at
 LOOK_S = 0.1
+#: how often a source that waits for the networks looks whether they are ready
+WAITING_LOOK_S = 0.02
 #: how long a thread may take to notice the end
 JOIN_S = 5.0
 #: frames that may still come out after the last source ended
@@ -58,31 +61,6 @@ class LiveConfig:
     def __post_init__(self) -> None:
         if self.deadline_ms is not None and not 0 < self.deadline_ms < float("inf"):
             raise UsageError(f"the deadline is {self.deadline_ms} ms, expected more than 0")
-
-
-@dataclass(slots=True, eq=False)
-class Camera:
-    """One source and what is known of it.
-
-    Attributes:
-        source: Where frames come from.
-        lane: Its frames inside the flow.
-        health: Last event, for people.
-        reason: What it was about; empty while frames come.
-        error: Why it ended; empty where it did not, or ended as it should.
-        has_ended: Whether nothing more will come.
-        gate: Judges its frames; None without a gate.
-        epoch: Of the last frame.
-    """
-
-    source: LiveSource
-    lane: Lane
-    health: str = "connecting"
-    reason: str = ""
-    error: str = ""
-    has_ended: bool = False
-    gate: BlurGate | None = None
-    epoch: int | None = None
 
 
 class LiveRunner:
@@ -157,6 +135,10 @@ class LiveRunner:
             for sink in self._sinks:
                 if not isinstance(sink, Outbox):
                     self._threads[id(sink)] = SinkThread(sink, self._emitted)
+            for camera in self.cameras:
+                if isinstance(camera.source, Waiting):
+                    camera.set_deadline(self.config.deadline_ms)
+                    self.flow.prepare(camera.lane, camera.source.first_size)
             self.worker = LiveWorker(self.flow, self._lock, self._due.notify, self._sessions, self._reopen)
             threads = [threading.Thread(target=self._let_out, name="deadlines", daemon=True)]
             threads += [
@@ -235,10 +217,12 @@ class LiveRunner:
 
     def _capture(self, camera: Camera) -> None:
         try:
+            while isinstance(camera.source, Waiting) and self.flow.is_preparing and not self._over.wait(WAITING_LOOK_S):
+                pass
             while not self._over.is_set() and not camera.has_ended:
                 item = camera.source.read(READ_S)
                 if isinstance(item, SourceEvent):
-                    self._note(camera, item)
+                    camera.note(item)
                 elif item is not None:
                     self._take(camera, item)
         except Exception as error:  # a source promises to say what happens in events
@@ -246,26 +230,12 @@ class LiveRunner:
             logger.exception("%s ended with a defect", camera.source.name)
         camera.has_ended = True
 
-    def _note(self, camera: Camera, event: SourceEvent) -> None:
-        ledger = camera.lane.ledger
-        ledger.events[event.kind] += 1
-        if event.kind in ("gap", "corrupt"):
-            ledger.lost_before += event.count
-            return
-        camera.health, camera.reason = event.kind, event.reason.removeprefix(f"{camera.source.name}: ")
-        is_end = event.kind == "lost" and not camera.source.is_live
-        level = logging.INFO if is_end or event.kind in ("opened", "epoch") else logging.WARNING
-        logger.log(level, "%s", event.reason)
-        camera.has_ended = is_end or event.kind == "failed"
-        if event.kind == "failed":
-            camera.error = event.reason
-
     def _take(self, camera: Camera, frame: Frame) -> None:
         lane = camera.lane
         if frame.stream != lane.ledger.stream:
             frame = replace(frame, stream=lane.ledger.stream)
         if frame.epoch != camera.epoch:
-            self._begin_epoch(camera, frame)
+            camera.begin_epoch(frame, self.config.deadline_ms)
         sharp_reason = ""
         if camera.gate is not None and camera.gate.judge(frame.pixels):
             sharp_reason = camera.gate.reason
@@ -274,13 +244,6 @@ class LiveRunner:
             if lane.mailbox is not None and self.worker is not None:
                 self.worker.has_work.notify()
                 self._due.notify()
-
-    def _begin_epoch(self, camera: Camera, frame: Frame) -> None:
-        camera.epoch, camera.health, camera.reason = frame.epoch, "streaming", ""
-        fps, lane = camera.source.fps, camera.lane
-        lane.period_ns = round(1e9 / fps) if fps else USUAL_PERIOD_NS
-        given_ms = self.config.deadline_ms
-        lane.deadline_ns = lane.period_ns if given_ms is None else round(given_ms * 1e6)
 
     def _let_out(self) -> None:
         raise_priority()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from .frame import Frame
+from .latency import LatencyRecorder
 
 #: what can happen to a live source; ``failed`` is final, everything else may be followed by frames
-EventKind = Literal["opened", "lost", "reconnecting", "failed", "epoch", "gap", "corrupt"]
+EventKind = Literal["opened", "lost", "reconnecting", "failed", "epoch", "gap", "corrupt", "frozen", "moving"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,11 @@ class SourceEvent:
         kind: ``opened`` the first time and after each reconnect; ``lost`` when frames stop;
             ``reconnecting`` before each attempt; ``failed`` when there will be no more; ``epoch`` when
             the size or format changed; ``gap`` for frames the source knows it missed; ``corrupt`` for
-            frames it withheld because they were damaged.
+            frames it withheld because they were damaged; ``frozen`` when the same picture comes again
+            and again, ``moving`` when others come after that.
         reason: One line for people, without credentials.
         epoch: Epoch the event belongs to.
-        count: Frames concerned, for ``gap`` and ``corrupt``.
+        count: Frames concerned, for ``gap``, ``corrupt`` and ``frozen``.
     """
 
     kind: EventKind
@@ -60,3 +62,26 @@ class LiveSource(Protocol):
 
     def close(self) -> None:
         """Release everything and end a ``read`` in another thread; closing twice is fine."""
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """A live source whose frames do not come before the first ``read``, and whose size is known by then.
+
+    A run prepares its networks before it reads one.
+    """
+
+    @property
+    def first_size(self) -> tuple[int, int]:
+        """Height and width of the first frames."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A live source that gives frames by a timetable of its own, however slowly they are taken.
+
+    Attributes:
+        lateness: How much later than planned frames were given, stage ``lateness``.
+    """
+
+    lateness: LatencyRecorder

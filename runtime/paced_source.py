@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..core.errors import DeblurrtError
 from .frame import Frame
+from .latency import LatencyRecorder
 from .live_source import SourceEvent
 from .sources import Source
 
@@ -21,6 +22,9 @@ class PacedSource:
 
     Args:
         source: What is played; closed with this one.
+
+    Attributes:
+        lateness: How much later than planned frames were given, stage ``lateness``.
     """
 
     is_live = False
@@ -29,6 +33,7 @@ class PacedSource:
         self.name = source.info.name
         rate = source.info.frame_rate
         self.fps: float | None = DEFAULT_FPS if rate is None else float(rate)
+        self.lateness = LatencyRecorder()
         self._source = source
         self._frames: Iterator[Frame] = iter(source)
         self._next: Frame | None = None
@@ -36,6 +41,11 @@ class PacedSource:
         self._count = 0
         self._has_ended = False
         self._closed = threading.Event()
+
+    @property
+    def first_size(self) -> tuple[int, int]:
+        """Height and width of the first frame, whose time is that of the first ``read``."""
+        return self._source.info.size
 
     def read(self, timeout_s: float) -> Frame | SourceEvent | None:
         if self._closed.is_set() or self._has_ended:
@@ -47,14 +57,17 @@ class PacedSource:
                 return self._end(SourceEvent("failed", str(error), 0))
             if self._next is None:
                 return self._end(SourceEvent("lost", f"{self.name}: played to its end", 0))
-        wait_s = (self._due_ns(self._next) - time.monotonic_ns()) / 1e9
+        due_ns = self._due_ns(self._next)
+        wait_s = (due_ns - time.monotonic_ns()) / 1e9
         if wait_s > 0 and self._closed.wait(min(wait_s, timeout_s)):
             return None
         if wait_s > timeout_s:
             return None
         frame, self._next = self._next, None
         self._count += 1
-        return replace(frame, t_capture_ns=time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self.lateness.add("lateness", (now_ns - due_ns) / 1e9)
+        return replace(frame, t_capture_ns=now_ns)
 
     def close(self) -> None:
         self._closed.set()

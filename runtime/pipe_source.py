@@ -97,13 +97,17 @@ class PipeSource:
     Args:
         raw: What plain RGB is; None where the pipe carries Y4M.
         descriptor: Where to read; left open.
+        untagged_matrix: Colour matrix of Y4M, which cannot name it; None to go by its height.
 
     Raises:
         SourceError: The pipe is empty, or not Y4M.
     """
 
-    def __init__(self, raw: RawFormat | None = None, descriptor: int = STDIN) -> None:
+    def __init__(
+        self, raw: RawFormat | None = None, descriptor: int = STDIN, untagged_matrix: int | None = None
+    ) -> None:
         self._pipe = _Pipe(descriptor)
+        self._untagged_matrix = untagged_matrix
         self._format = _Format(raw.size, raw.frame_rate, "rgb24", True, False) if raw else self._read_head()
         self._is_started = False
         self._info = SourceInfo(NAME, self._format.size, self._format.frame_rate)
@@ -138,7 +142,8 @@ class PipeSource:
         seq = 0
         while (frame := self._read_frame(planes, seq)) is not None:
             captured_ns = time.monotonic_ns()
-            color = ColorSpec() if self._format.pixel_format == "rgb24" else color_of_frame(frame)
+            is_rgb = self._format.pixel_format == "rgb24"
+            color = ColorSpec() if is_rgb else color_of_frame(frame, self._untagged_matrix)
             yield Frame(
                 pixels=converter.rgb_from_frame(frame, color),
                 seq=seq,

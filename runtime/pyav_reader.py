@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from ..core.optional import require
 from .capture_channel import CaptureSender, Ended
 from .capture_request import CaptureRequest
 from .decoded_frames import DecodedFrames, decode
+from .device_holder import holders_of
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -31,7 +33,8 @@ def read_with_pyav(request: CaptureRequest, sender: CaptureSender) -> Ended:
     except (av.error.HTTPNotFoundError, av.error.HTTPOtherClientError) as error:
         return Ended("missing", f"there is no such stream ({error.strerror})")
     except (av.FFmpegError, OSError) as error:
-        return Ended("over", f"it cannot be opened ({error.strerror})")
+        in_use = holders_of(request.target) if error.errno == errno.EBUSY else ""
+        return Ended("over", f"it cannot be opened ({error.strerror}{in_use and f': {in_use} has it open'})")
     stream = next(iter(container.streams.video), None)
     if stream is None or stream.codec_context is None:
         return Ended("unsupported", "it has no video that can be decoded here")
@@ -44,7 +47,7 @@ def _send_all(container: Any, stream: Any, request: CaptureRequest, sender: Capt
     rate = stream.average_rate or stream.guessed_rate
     frames = DecodedFrames(
         sender,
-        keeps_corrupt=request.keeps_corrupt,
+        request,
         time_base=stream.time_base,
         fps=float(rate) if rate else None,
     )

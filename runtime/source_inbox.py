@@ -17,12 +17,15 @@ _KEPT_FRAMES = 2
 
 
 class SourceInbox:
-    """Frames and events for the one who reads: events all, frames the newest; what gave way is a gap."""
+    """Frames and events for the one who reads: events all, frames the newest; what gave way is a gap.
+
+    Frames from before anybody read, while a run was still being prepared, are not missed.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._items: deque[Frame | SourceEvent] = deque()
-        self._is_finished = False
+        self._is_finished = self._is_read = False
         self._changed = threading.Condition()
 
     @property
@@ -40,11 +43,12 @@ class SourceInbox:
             self._changed.notify_all()
 
     def put_gap(self, reason: str, epoch: int, count: int) -> None:
-        if count:
+        if count and self._is_read:
             self.put(SourceEvent("gap", f"{self._name}: {reason}", epoch, count))
 
     def get(self, timeout_s: float) -> Frame | SourceEvent | None:
         with self._changed:
+            self._is_read = True
             self._changed.wait_for(lambda: self._items or self._is_finished, timeout_s)
             return self._items.popleft() if self._items else None
 
@@ -77,7 +81,8 @@ class SourceInbox:
         while len(self._items) > places[0] + 1:
             self._items.pop()
         given_up = self._items.pop()
-        self._append(SourceEvent("gap", f"{self._name}: {TOO_SLOW}", given_up.epoch, 1))
+        if self._is_read:
+            self._append(SourceEvent("gap", f"{self._name}: {TOO_SLOW}", given_up.epoch, 1))
         for item in later:
             self._append(item)
 

@@ -40,6 +40,9 @@ class LiveOptions:
             and counted.
         attempts: Connections tried without a frame before giving up; None for ever.
         limits: Stall threshold and waits.
+        untagged_matrix: Colour matrix of video that names none (``MATRICES``); None to go by its height.
+        reconnects_frozen: Whether a camera that repeats one picture for ever counts as lost; else that is
+            only said, for a still scene may look the same.
     """
 
     reader: Literal["auto", "gstreamer", "pyav"] = "auto"
@@ -47,6 +50,8 @@ class LiveOptions:
     keeps_corrupt: bool = False
     attempts: int | None = None
     limits: HealthLimits = field(default_factory=HealthLimits)
+    untagged_matrix: int | None = None
+    reconnects_frozen: bool = False
 
 
 def is_live_uri(source: str) -> bool:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 #: what stands for standard input
 STANDARD_INPUT = "-"
 
-#: kind of source -> (module, attribute); the attribute is called with the path, that of a pipe with its format
+#: kind of source -> (module, attribute); the attribute is called with the path, that of a pipe with its
+#: format; all but pictures also get the colour matrix of video that names none
 SOURCES: dict[str, tuple[str, str]] = {
     "pipe": (".pipe_source", "PipeSource"),
     "video": (".video_source", "VideoFileSource"),
@@ -73,13 +74,14 @@ class Interruptible(Protocol):
         """End the frames with the last one read; may be called from any thread."""
 
 
-def open_source(path: str | Path, raw: RawFormat | None = None) -> Source:
+def open_source(path: str | Path, raw: RawFormat | None = None, untagged_matrix: int | None = None) -> Source:
     """Open a video file, a picture, a folder or pattern of pictures, or raw video on standard input.
 
     Args:
         path: A path; ``-`` for standard input; or a pattern such as ``frames/*.png``, quoted where a
             shell would expand it.
         raw: What plain RGB on standard input is; None for Y4M, which says it itself.
+        untagged_matrix: Colour matrix of video that names none (``MATRICES``); None to go by its height.
 
     Example:
         >>> with closing(open_source("drive.mp4")) as source:
@@ -90,14 +92,15 @@ def open_source(path: str | Path, raw: RawFormat | None = None) -> Source:
         UsageError: ``raw`` goes with a file.
     """
     if str(path) == STANDARD_INPUT:
-        return _factory("pipe")(raw)
+        return _factory("pipe")(raw, untagged_matrix=untagged_matrix)
     if raw is not None:
         raise UsageError(f"a raw format goes with standard input (-); {path} says itself what it is")
     place = Path(path)
     if not place.exists() and not is_pattern(place):
         raise SourceError(f"no video, picture or folder at {place}; check the path")
-    is_pictures = place.is_dir() or is_picture(place) or is_pattern(place)
-    return _factory("pictures" if is_pictures else "video")(place)
+    if place.is_dir() or is_picture(place) or is_pattern(place):
+        return _factory("pictures")(place)
+    return _factory("video")(place, untagged_matrix=untagged_matrix)
 
 
 def is_pattern(path: Path) -> bool:

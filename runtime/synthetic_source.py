@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import UsageError
 from .frame import Frame, Pixels
+from .latency import LatencyRecorder
 from .live_source import SourceEvent
 from .source_uris import LiveOptions, number_of_text, parameters_of, size_of_text
 from .time_code import CODE_SIZE, paint_time_code
@@ -61,10 +62,14 @@ class SyntheticSource:
     """Gives a frame each period, on schedule; frames nobody came for in time are a gap.
 
     The painted time code is the frame's ``t_capture_ns``.
+
+    Attributes:
+        lateness: How much later than planned frames were given, stage ``lateness``.
     """
 
     def __init__(self, uri: str, config: SyntheticConfig) -> None:
         self.name = uri
+        self.lateness = LatencyRecorder()
         self._config = config
         self._picture = SyntheticPicture(config)
         self._closed = threading.Event()
@@ -79,6 +84,11 @@ class SyntheticSource:
     @property
     def fps(self) -> float | None:
         return self._config.fps
+
+    @property
+    def first_size(self) -> tuple[int, int]:
+        """Height and width of the frames, which begin with the first ``read``."""
+        return self._config.size
 
     def read(self, timeout_s: float) -> Frame | SourceEvent | None:
         if self._closed.is_set():
@@ -110,6 +120,7 @@ class SyntheticSource:
         self._next, self._delivered = index + 1, seq + 1
         pts = round(index / self._config.fps / _TIME_BASE)
         now_ns = max(due_ns, time.monotonic_ns())
+        self.lateness.add("lateness", (now_ns - due_ns) / 1e9)
         pixels = self._picture.frame_pixels(index, now_ns)
         return Frame(pixels, seq, now_ns, self.name, pts=pts, time_base=_TIME_BASE)
 

@@ -38,6 +38,7 @@ class VideoFileSource:
 
     Args:
         path: A regular file.
+        untagged_matrix: Colour matrix where the file names none; None to go by its height.
 
     Attributes:
         corrupt_frames: Frames so far that the decoder marked as damaged.
@@ -46,8 +47,8 @@ class VideoFileSource:
         SourceError: The file is missing, empty, no video, or gives no frame.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, untagged_matrix: int | None = None) -> None:
+        self._path, self._untagged_matrix = path, untagged_matrix
         self.corrupt_frames = 0
         self._undecodable_packets = 0
         self._read_error = ""
@@ -126,7 +127,7 @@ class VideoFileSource:
         self._check_complete(seq)
 
     def _describe(self, frame: VideoFrame) -> tuple[ColorSpec, Orientation]:
-        color = color_of_frame(frame)
+        color = color_of_frame(frame, self._untagged_matrix)
         if color.is_assumed and frame.height >= HD_HEIGHT_PX:
             logger.warning("%s does not say how its colours are coded; taken as BT.709", self._path.name)
         return color, orientation_of(frame)

@@ -7,10 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deblurrt.runtime import camera_uris
+from deblurrt.runtime.camera_uris import open_v4l2
 from deblurrt.runtime.capture_channel import Corrupt, Ended, FrameFormat, FrameNote, Note, Pixels
 from deblurrt.runtime.capture_process import CaptureProcess
 from deblurrt.runtime.capture_request import CaptureRequest
@@ -18,6 +21,7 @@ from deblurrt.runtime.capture_source import CaptureConfig, CaptureSource
 from deblurrt.runtime.color import ColorSpec
 from deblurrt.runtime.source_health import HealthLimits
 from deblurrt.runtime.source_inbox import SourceInbox
+from deblurrt.runtime.source_uris import LiveOptions
 from tests.servers.listening import Listener
 
 LIMITS = HealthLimits(open_s=30.0, stall_s=30.0, first_retry_s=0.01, longest_retry_s=0.02)
@@ -55,7 +59,8 @@ class ScriptedProcess(CaptureProcess):
         self.ended_after_s = grace_s
 
     def _take(self, note: FrameNote) -> Pixels:
-        return np.full((*SIZE, 3), note.slot, np.uint8)
+        """Frames of different times are different pictures."""
+        return np.full((*SIZE, 3), (note.pts or 0) % 256, np.uint8)
 
 
 def described(size: tuple[int, int] = SIZE, fps: float | None = 30.0) -> FrameFormat:
@@ -77,8 +82,10 @@ def listen(scripts: list[Script], **config: object) -> tuple[Listener, list[Scri
         )
         return made[-1]
 
-    request = CaptureRequest("pyav", "camera")
-    complete = CaptureConfig("cam", request, **{"limits": LIMITS, **config})  # type: ignore[arg-type]
+    complete = CaptureConfig(
+        "cam",
+        **{"request": CaptureRequest("pyav", "camera"), "limits": LIMITS, **config},  # type: ignore[arg-type]
+    )
     source = CaptureSource(complete, next_process)
     inboxes.append(source.inbox)
     return Listener(source), made
@@ -130,6 +137,45 @@ def test_change_of_format_begins_an_epoch_without_reconnecting() -> None:
     assert [(event.kind, event.epoch) for event in heard.events] == [("opened", 0), ("epoch", 1)]
     assert [(frame.epoch, frame.seq) for frame in heard.frames] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert len(made) == 1
+
+
+def still(count: int) -> Script:
+    """One picture again and again."""
+    return [FrameNote(0, 1000 + index, 7, 0) for index in range(count)]
+
+
+@pytest.mark.fault("S13", "camera gives the same picture for ever", "`frozen` with the tenth, frames marked")
+def test_camera_that_repeats_its_picture_is_said_to_be_frozen() -> None:
+    heard, made = listen([[described(), *frames(3), *still(12), *frames(2)]])
+    with heard:
+        heard.until_frames(17)
+    assert [(event.kind, event.count) for event in heard.events] == [("opened", 0), ("frozen", 10), ("moving", 0)]
+    assert [frame.is_frozen for frame in heard.frames] == [False] * 12 + [True] * 3 + [False] * 2
+    assert len(made) == 1
+
+
+@pytest.mark.fault("S13", "the same, with `--reconnect-frozen`", "`lost`, new epoch")
+def test_frozen_camera_is_connected_anew_where_asked_for() -> None:
+    heard, made = listen([[described(), *still(10)], [described(), *frames(2)]], reconnects_frozen=True)
+    with heard:
+        heard.until_frames(12)
+    assert [event.kind for event in heard.events] == ["opened", "frozen", "lost", "reconnecting", "opened"]
+    assert "10 times the same picture" in heard.of_kind("lost")[0].reason
+    assert [(frame.epoch, frame.is_frozen) for frame in heard.frames[-2:]] == [(1, False)] * 2
+    assert len(made) == 2
+
+
+@pytest.mark.fault("S13", "camera renumbered while it was away", "opened again by its stable name")
+def test_camera_that_is_opened_by_id_is_opened_so_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[CaptureConfig] = []
+    monkeypatch.setattr(camera_uris, "CaptureSource", made.append)
+    (tmp_path / "video0").touch()
+    (tmp_path / "usb-cam").symlink_to(tmp_path / "video0")
+    open_v4l2(f"v4l2://{tmp_path}/usb-cam", LiveOptions())
+    heard, processes = listen([[described(), *frames(1), UNPLUGGED]], request=made[0].request)
+    with heard:
+        heard.until(lambda: len(processes) >= 3)
+    assert {process.requests[0].target for process in processes[:3]} == {f"{tmp_path}/usb-cam"}
 
 
 @pytest.mark.parametrize("cause", ["refused", "missing", "unsupported"])

@@ -14,6 +14,7 @@ from deblurrt.runtime import live_flow
 from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.live_runner import LiveConfig, LiveRunner
 from deblurrt.runtime.live_source import SourceEvent
+from deblurrt.runtime.live_worker import TIMED_RUNS
 from deblurrt.runtime.session import Session
 from deblurrt.runtime.terminal import Result, Terminal
 from tests.fakes import unchanged
@@ -274,3 +275,78 @@ def test_gate_lets_sharp_frames_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deblurrt.runtime.blur_gate.BlurGate.judge", lambda gate, pixels: True)
     runner, _ = run_paced(5, unchanged, LiveConfig(60_000, has_gate=True))
     assert states(runner) == {"PASS_SHARP": 5}
+
+
+class WaitingSource(ScriptedSource):
+    """A source whose frames begin with its first ``read``."""
+
+    first_size = (48, 64)
+
+    def __init__(self, script: Iterator[Frame | SourceEvent | float], on_read: Callable[[], None]) -> None:
+        super().__init__(script)
+        self._on_read = on_read
+
+    def read(self, timeout_s: float) -> Frame | SourceEvent | None:
+        self._on_read()
+        return super().read(timeout_s)
+
+
+def test_source_that_can_wait_is_read_when_the_network_is_ready() -> None:
+    order: list[str] = []
+
+    def compute(frames: Array) -> Array:
+        order.append("network")
+        return frames
+
+    paced = Paced(5)
+    source = WaitingSource(paced.script(), lambda: order.append("read"))
+    sink = KeptResults(on_write=paced.on_write)
+    runner = LiveRunner([source], [scripted_session(compute), scripted_session(compute)], [[sink]], LEISURE)
+    runner.run()
+    assert order[: order.index("read")] == ["network"] * 2 * (1 + TIMED_RUNS)
+    assert states(runner) == {"DEBLURRED": 5}
+
+
+def test_source_that_can_wait_is_read_though_the_network_never_gets_ready() -> None:
+    sink = KeptResults()
+    runner = LiveRunner([WaitingSource(camera_script(5), lambda: None)], [scripted_session(raising)], [[sink]], LEISURE)
+    runner.run()
+    assert states(runner).keys() <= {"PASS_FAULT", "PASS_SUPERSEDED"}
+    assert sum(states(runner).values()) == 5
+
+
+def test_camera_is_read_while_the_network_is_prepared() -> None:
+    """Its network becomes ready only when the first frame has gone out."""
+    is_out = threading.Event()
+
+    def compute(frames: Array) -> Array:
+        assert is_out.wait(PATIENCE_S)
+        return frames
+
+    sink = KeptResults(on_write=lambda _result: is_out.set())
+    runner = LiveRunner([ScriptedSource(camera_script(1))], [scripted_session(compute)], [[sink]], LEISURE)
+    runner.run()
+    assert sink.states == ["PASS_WARMUP"]
+
+
+def test_deadline_that_cannot_be_kept_is_told_before_the_first_frame(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[bool] = []
+    source = WaitingSource(camera_script(1), lambda: told.append("the deadline is" in caplog.text))
+    config = LiveConfig(deadline_ms=0.001)
+    LiveRunner([source], [scripted_session(unchanged)], [[KeptResults()]], config).run()
+    assert told[0]
+
+
+def test_frozen_camera_is_said_to_be_so_until_it_moves() -> None:
+    def health(*events: SourceEvent) -> tuple[str, str]:
+        runner = LiveRunner([ScriptedSource([])], [scripted_session(unchanged)], [[KeptResults()]], LEISURE)
+        (camera,) = runner.cameras
+        camera.begin_epoch(Frame(textured(0), 0, 0), None)
+        for event in events:
+            camera.note(event)
+        return camera.health, camera.reason
+
+    frozen, moving = SourceEvent("frozen", "cam: 10 times the same picture", 0, 10), SourceEvent("moving", "cam: ", 0)
+    assert health() == ("streaming", "")
+    assert health(frozen) == ("frozen", "10 times the same picture")
+    assert health(frozen, moving) == ("streaming", "")

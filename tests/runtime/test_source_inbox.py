@@ -13,6 +13,13 @@ def frame(seq: int) -> Frame:
     return Frame(np.zeros((2, 2, 3), np.uint8), seq, 0)
 
 
+def read_inbox() -> SourceInbox:
+    """An inbox that somebody reads."""
+    inbox = SourceInbox("cam")
+    inbox.get(0.0)
+    return inbox
+
+
 def said(inbox: SourceInbox) -> list[int | str]:
     """Numbers of frames, and kinds of events with their counts."""
     found: list[int | str] = []
@@ -30,14 +37,24 @@ def test_items_come_in_order() -> None:
 
 
 def test_frames_nobody_takes_become_one_gap_where_they_stood() -> None:
-    inbox = SourceInbox("cam")
+    inbox = read_inbox()
     for seq in range(1000):
         inbox.put(frame(seq))
     assert said(inbox) == ["gap 998", 998, 999]
 
 
-def test_events_between_frames_stay() -> None:
+def test_frames_from_before_anybody_read_are_not_missed() -> None:
     inbox = SourceInbox("cam")
+    for seq in range(1000):
+        inbox.put(frame(seq))
+        inbox.put_gap("lost on the way", 0, 1)
+    assert said(inbox) == [998, 999]
+    inbox.put_gap("lost on the way", 0, 1)
+    assert said(inbox) == ["gap 1"]
+
+
+def test_events_between_frames_stay() -> None:
+    inbox = read_inbox()
     for seq in range(3):
         inbox.put(frame(seq))
         inbox.put(SourceEvent("epoch", f"{seq}", seq))
@@ -45,7 +62,7 @@ def test_events_between_frames_stay() -> None:
 
 
 def test_gaps_tell_their_reason_apart() -> None:
-    inbox = SourceInbox("cam")
+    inbox = read_inbox()
     inbox.put_gap("lost on the way", 0, 2)
     inbox.put_gap("lost on the way", 0, 3)
     inbox.put_gap(TOO_SLOW, 0, 1)
