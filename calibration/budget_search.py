@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import QualityError
+from .best_sets import largest_within
 from .sites import Site
 
 #: share of the multiply-accumulates in 8 bits below which a network is not worth the name
 LEAST_SHARE = 0.5
+#: sets that are tried because errors seen alone promise more, and how large a share more that has to be
+PROMISED_SETS, LEAST_PROMISE = 6, 0.005
 #: bits of the types layers compute in
 BITS = {"int8": 8, "fp8": 8, "w8a16": 16, "fp16": 16, "fp32": 32}
 
@@ -51,7 +54,7 @@ class Trial:
 
 @dataclass(slots=True)
 class BudgetSearch:
-    """One search; every set is measured once.
+    """One search; every set is measured once, without skip branches whose convolution is not in it.
 
     Attributes:
         sites: All that can be quantised.
@@ -73,7 +76,9 @@ class BudgetSearch:
 
     def try_set(self, chosen: Collection[str]) -> Trial:
         """Measure one set, or recall it."""
-        key = frozenset(chosen)
+        partners = {site.name: site.partner for site in self.sites}
+        present = {"", *chosen}
+        key = frozenset(name for name in chosen if partners.get(name, "") in present)
         if key not in self.trials:
             self.trials[key] = Trial(key, self.lost(key), self.share(key), self._saving(key))
         return self.trials[key]
@@ -90,7 +95,7 @@ class BudgetSearch:
         """Find the largest share of multiply-accumulates in 8 bits that loses no more than the budget.
 
         Layers that err most for what they save leave first, until the rest meets the budget; then every one that
-        left is tried again.
+        left is tried again. Last come sets that should do better if errors added up as they were seen alone.
 
         Args:
             budget_db: Most decibels that may be lost.
@@ -103,7 +108,10 @@ class BudgetSearch:
         names = [site.name for site in order]
         found = self._shortest_leave(names, budget_db)
         found = self._taken_back(names, found, budget_db)
-        if found.lost_db > budget_db or found.share < LEAST_SHARE:
+        self._try_promised(found, budget_db, errors)
+        within = [trial for trial in self.trials.values() if trial.lost_db <= budget_db]
+        found = max(within, key=lambda trial: (trial.share, len(trial.chosen), -trial.lost_db, sorted(trial.chosen)))
+        if found.share < LEAST_SHARE:
             raise QualityError(self._refusal(budget_db))
         return found
 
@@ -142,6 +150,31 @@ class BudgetSearch:
                 found = trial
         return found
 
+    def _try_promised(self, found: Trial, budget_db: float, errors: Mapping[str, float]) -> None:
+        """Try sets of a larger share whose errors, seen alone and scaled to decibels, add up to the budget at most."""
+        sites = [site for site in self.sites if site.macs]
+        gains = [float(site.macs) for site in sites]
+        costs = [errors.get(site.name, 0.0) for site in sites]
+
+        def cost(trial: Trial) -> float:
+            return sum(costs[place] for place, site in enumerate(sites) if site.name in trial.chosen)
+
+        whole = self.try_set([site.name for site in self.sites])
+        rate = (whole.lost_db - found.lost_db) / max(cost(whole) - cost(found), 1e-30)
+        if rate <= 0:
+            return
+        skips = found.chosen - {site.name for site in sites}
+        bound = cost(found) + (budget_db - found.lost_db) / rate
+        for index in range(PROMISED_SETS):
+            chosen = skips | {sites[place].name for place in largest_within(gains, costs, bound)}
+            if self.share(chosen) < found.share + LEAST_PROMISE or self._is_over():
+                return
+            self.progress("exchanging layers", index, PROMISED_SETS)
+            trial = self.try_set(chosen)
+            if trial.lost_db <= budget_db:
+                found = trial
+            bound = min(cost(trial) + (budget_db - trial.lost_db) / rate, bound * (1.5 if trial is found else 0.97))
+
     def _is_over(self) -> bool:
         is_over = self.deadline_s is not None and time.perf_counter() > self.deadline_s
         self.is_cut_short = self.is_cut_short or is_over
@@ -161,12 +194,17 @@ class BudgetSearch:
         within = [trial for trial in self.trials.values() if trial.lost_db <= budget_db]
         least = min(worthy, key=lambda trial: trial.lost_db, default=None)
         most = max(within, key=lambda trial: trial.share, default=None)
+        possible = self.share([site.name for site in self.sites])
         told = [f"the budget is {budget_db:g} dB"]
+        if possible < LEAST_SHARE:
+            told.append(f"but layers that can be quantised hold only {possible:.0%} of the products")
         if least is not None:
             told.append(f"the least lost was {least.lost_db:.3f} dB with {least.share:.0%} of the products in 8 bits")
         if most is not None:
             told.append(f"within the budget only {most.share:.0%} were, at least {LEAST_SHARE:.0%} are wanted")
-        hint = "; the time limit ended the search" if self.is_cut_short else ""
+        if possible < LEAST_SHARE:
+            return ", ".join(told) + "; without --psnr-budget they are quantised all the same"
+        hint = "; the time limit ended the search, give it more" if self.is_cut_short else ""
         return ", ".join(told) + hint + "; give a larger budget, more frames, or another --method"
 
 

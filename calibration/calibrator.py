@@ -130,7 +130,8 @@ def calibrate(
 def _take(statistics: Statistics, names: Sequence[str], found: Sequence[Array], shot: str) -> None:
     for place, name in enumerate(names):
         least, most, sample, means, peaks = found[place * len(TAPS) : (place + 1) * len(TAPS)]
-        if not (np.isfinite(least) and np.isfinite(most)):
+        # ends pass over what is no number wherever it does not come first, means do not
+        if not (np.isfinite(least) and np.isfinite(most) and np.isfinite(means).all()):
             raise ModelFileError(f"{name!r} is not finite on {shot}: the float network itself fails there")
         histogram = statistics.histograms[name]
         histogram.add(sample, float(least), float(most))

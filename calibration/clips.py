@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..core.errors import SourceError
+from ..core.errors import SourceError, UsageError
 from ..core.pictures import Pixels, read_picture
 from ..datasets.pairs import PairSequence
 from ..runtime.sources import open_source
@@ -48,6 +48,10 @@ class Clip(Protocol):
     def has_truth(self) -> bool:
         """Whether the sharp pictures are known."""
 
+    @property
+    def files(self) -> Iterable[Path]:
+        """Files the frames are read from."""
+
     def __len__(self) -> int:
         """Count the frames."""
 
@@ -65,6 +69,10 @@ class PairClip:
     @property
     def name(self) -> str:
         return self.sequence.name
+
+    @property
+    def files(self) -> Iterable[Path]:
+        return (pair.blurred for pair in self.sequence.pairs)
 
     def __len__(self) -> int:
         return len(self.sequence.pairs)
@@ -89,6 +97,10 @@ class PictureClip:
     paths: tuple[Path, ...]
     has_truth = False
 
+    @property
+    def files(self) -> Iterable[Path]:
+        return self.paths
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -112,6 +124,10 @@ class VideoClip:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def files(self) -> Iterable[Path]:
+        return (self.path,)
 
     def __len__(self) -> int:
         return self.count
@@ -138,6 +154,24 @@ class VideoClip:
 def _near(place: int, step: int, count: int, is_consecutive: bool) -> int:
     """Place of a neighbour; a frame at an end, or without neighbours in time, is its own."""
     return min(max(place + step, 0), count - 1) if is_consecutive else place
+
+
+def check_apart(clips: Iterable[Clip]) -> None:
+    """Refuse frames that are given twice, of which one could be calibrated on and the other judged on.
+
+    Raises:
+        UsageError: Two clips have a file in common.
+    """
+    folders: dict[Path, Path] = {}
+    owners: dict[Path, int] = {}
+    for number, clip in enumerate(clips):
+        for file in clip.files:
+            folder = folders.setdefault(file.parent, file.parent.resolve())
+            if owners.setdefault(folder / file.name, number) != number:
+                raise UsageError(
+                    f"frames are given twice: {file} is in two places of --data, and what is calibrated on must not "
+                    "be judged on; name each folder or video once"
+                )
 
 
 def count_frames(path: Path) -> int:

@@ -16,7 +16,7 @@ from ..datasets.dataset import open_dataset
 from ..datasets.layouts import layout_of, nearby
 from ..datasets.pairs import listed, pictures_in
 from ..datasets.recordings import Track
-from .clips import Clip, PairClip, PictureClip, Shot, VideoClip, count_frames
+from .clips import Clip, PairClip, PictureClip, Shot, VideoClip, check_apart, count_frames
 from .splits import held_back_split
 
 #: fewest frames whose ranges say something
@@ -108,11 +108,12 @@ def choose_frames(choice: FrameChoice, contract: FrameContract) -> Frames:
 
     Raises:
         SourceError: Data is missing, unreadable, random, of mixed sizes, or too few.
-        UsageError: The frames are of a validation or test split, or do not fit the network.
+        UsageError: The frames are of a validation or test split, given twice, or do not fit the network.
     """
     split = _test_split(choice)
     notes = [f"calibrated on frames of the {split} split, which must not be scored on"] if split else []
     clips = tuple(clip for root in choice.roots for clip in _clips(root, choice, contract))
+    check_apart(clips)
     calibration, held_out = _drawn(clips, choice)
     lists = [FrameList(clips, tuple(sorted(places)), contract.window) for places in (calibration, held_out)]
     names, digest, size = _checked(lists[0], None)
@@ -132,6 +133,7 @@ def _test_split(choice: FrameChoice) -> str | None:
     for root in choice.roots:
         if not root.exists():
             raise SourceError(f"no data at {root}; give a root of REDS, a folder of pictures or a video with --data")
+    for root in choice.roots:
         layout = layout_of(root) if root.is_dir() else None
         has_splits = layout is not None and bool(layout.splits)
         split = choice.split if has_splits and choice.split in SCORED_SPLITS else None
@@ -190,9 +192,10 @@ def _drawn(clips: Sequence[Clip], choice: FrameChoice) -> tuple[Places, Places]:
     found = total - held_out
     if found < (LEAST_FRAMES if choice.count is None else choice.count):
         wanted = LEAST_FRAMES if choice.count is None else choice.count
+        fewer = f"ask for --frames {found}, hold out fewer with --held-out, or " if found >= LEAST_FRAMES else ""
         raise SourceError(
             f"too few frames: {total} found, {held_out} of them held out to judge on, {wanted} wanted to calibrate on; "
-            "give more with --data"
+            f"{fewer}give more with --data"
         )
     rng = np.random.default_rng(choice.seed)
     truthful = [index for index, clip in enumerate(clips) if clip.has_truth]
@@ -255,7 +258,9 @@ def _checked(frames: FrameList, size: tuple[int, int] | None) -> tuple[tuple[str
         is_flat = is_flat and correlation is None
         names.append(shot.name)
     if is_flat:
-        raise SourceError("every frame is of one colour; calibrate on frames with something on them")
+        raise SourceError(
+            f"every frame is of one colour, {names[0]} to {names[-1]}; calibrate on frames with something on them"
+        )
     return tuple(names), digest.hexdigest(), size or (0, 0)
 
 

@@ -87,13 +87,17 @@ class Quality:
         values = [getattr(frame, name) for frame in self.frames]
         return None if not values or None in values else math.fsum(values) / len(values)
 
+    @property
+    def against(self) -> str:
+        """What the decibels are counted against."""
+        return "sharp pictures" if self.has_truth else "a float result of 30 dB"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the loss first."""
         fields = ("psnr_float_db", "psnr_db", "ssim_float", "ssim", "edges_float", "edges", "mse")
-        against = "sharp pictures" if self.has_truth else "a float result of 30 dB"
         return {
             "lost_db": self.lost_db,
-            "against": against,
+            "against": self.against,
             **{name: self.mean(name) for name in fields},
             "frames": [asdict(frame) for frame in self.frames],
         }

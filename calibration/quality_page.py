@@ -25,7 +25,24 @@ PAGE, VALUES = "index.html", "report.json"
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:.3rem;width:46%}
-img{width:100%}caption{text-align:left;font-weight:600}.float{color:#888}"""
+img{width:100%}caption{text-align:left;font-weight:600}.hash{font-family:monospace;overflow-wrap:anywhere}"""
+
+#: digits behind the point of what is told of a frame
+DECIMALS = {
+    "lost_db": 3,
+    "psnr_float_db": 3,
+    "psnr_db": 3,
+    "ssim_float": 4,
+    "ssim": 4,
+    "edges_float": 2,
+    "edges": 2,
+}
+
+
+class Number(str):
+    """A number in the form it is shown in."""
+
+    __slots__ = ()
 
 
 def write_quality_page(found: QuantizeReport, work: Quantization, folder: Path, model: str) -> None:
@@ -50,9 +67,15 @@ def write_quality_page(found: QuantizeReport, work: Quantization, folder: Path, 
         for what, pixels in _views(pictures.pixels, pictures.before, pictures.after).items():
             files[what] = f"frame{rank}_{what}.png"
             write_picture(folder / files[what], pixels)
-        shown.append((pictures.name, files))
+        shown.append((_headline(found, pictures.name), files))
     write_whole(folder / VALUES, (json.dumps({"model": model, **found.to_dict()}, indent=2) + "\n").encode())
     write_whole(folder / PAGE, _page(found, model, shown).encode())
+
+
+def _headline(found: QuantizeReport, name: str) -> str:
+    frames = found.quality.frames if found.quality else ()
+    lost = next((f": {frame.lost_db:.3f} dB lost" for frame in frames if frame.name == name), "")
+    return f"{name}{lost}"
 
 
 def _views(pixels: Pixels, before: Pixels, after: Pixels) -> dict[str, Pixels]:
@@ -83,8 +106,12 @@ def _page(found: QuantizeReport, model: str, shown: Sequence[tuple[str, dict[str
 
 
 def _summary(found: QuantizeReport) -> str:
-    lost = f"{found.quality.lost_db:.3f} dB lost on held-out frames" if found.quality else "no frame was held out"
-    notes = "".join(f"<li>{escape(note)}</li>" for note in found.notes)
+    quality = found.quality
+    lost = "no frame was held out"
+    if quality is not None:
+        lost = f"{quality.lost_db:.3f} dB lost on {len(quality.frames)} held-out frames, against {quality.against}"
+    told = [*found.notes, *(["the time limit ended the search for the budget"] if found.is_cut_short else [])]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in told)
     return (
         f"<p><b>{lost}, {found.share:.1%} of the multiply-accumulates in {found.config.format}</b>, the rest in "
         f"{found.config.rest}; for {found.config.target}, ranges by {found.config.method}.</p><ul>{notes}</ul>"
@@ -95,18 +122,29 @@ def _quality_tables(found: QuantizeReport) -> Iterable[str]:
     quality = found.quality
     if quality is None:
         return
-    columns = ("lost_db", "psnr_float_db", "psnr_db", "ssim_float", "ssim", "edges_float", "edges", "mse")
-    rows = [[frame.name, *(getattr(frame, name) for name in columns)] for frame in quality.frames]
-    rows.append(["mean", quality.lost_db, *(quality.mean(name) for name in columns[1:])])
+    columns = (*DECIMALS, "mse")
+    rows = [[frame.name, *(_told(name, getattr(frame, name)) for name in columns)] for frame in quality.frames]
+    rows.append(["mean", *(_told(name, quality.mean(name)) for name in columns)])
     head = ("frame", "dB lost", "PSNR float", "PSNR", "SSIM float", "SSIM", "edges float", "edges", "squared error")
     yield _table(
         "Held-out frames; edges are the mean steepness of the float result's edges, in grey levels", head, rows
     )
 
 
+def _told(column: str, value: float | None) -> Any:
+    """Value of a column with its decimals; others are left to the cell."""
+    return value if value is None or column not in DECIMALS else Number(f"{value:.{DECIMALS[column]}f}")
+
+
 def _trials(found: QuantizeReport) -> str:
     rows = [
-        [trial.lost_db, f"{trial.share:.1%}", f"{trial.saving:.1%}", len(trial.chosen), "yes" if trial.is_best else ""]
+        [
+            _told("lost_db", trial.lost_db),
+            f"{trial.share:.1%}",
+            f"{trial.saving:.1%}",
+            len(trial.chosen),
+            "yes" if trial.is_best else "",
+        ]
         for trial in found.trials
     ]
     head = ("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both")
@@ -133,19 +171,20 @@ def _decisions(found: QuantizeReport) -> str:
             f"{site.macs / total:.2%}" if site.macs else "",
             found.errors.get(site.name),
             found.signal_db.get(site.name),
-            site.reason,
+            found.reason(site),
         ]
         for site in found.sites
     ]
     head = ("node", "operator", "module", "computes in", "products", "error alone", "signal/error dB", "why")
-    return _table("Layers; the reason is that of the default, before a budget was searched", head, rows)
+    return _table("Layers, error alone as squared error of the picture when no other is quantised", head, rows)
 
 
 def _calibration(found: QuantizeReport) -> str:
     names = ", ".join(escape(name) for name in found.key.names)
     mark = f"<p><b>Frames of the {escape(found.key.test_split)} split.</b></p>" if found.key.test_split else ""
     count = len(found.key.names)
-    return f"<h2>Calibrated on {count} frames</h2>{mark}<p>{found.key.frames_sha256}</p><p>{names}</p>"
+    digest = f'<p>SHA-256 of names and pixels: <span class="hash">{found.key.frames_sha256}</span></p>'
+    return f"<h2>Calibrated on {count} frames</h2>{mark}{digest}<p>{names}</p>"
 
 
 def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -159,5 +198,5 @@ def _cell(value: Any) -> str:
         return "<td></td>"
     if isinstance(value, float):
         return f'<td class="n">{value:.4g}</td>'
-    kind = ' class="n"' if isinstance(value, int) else ""
+    kind = ' class="n"' if isinstance(value, (int, Number)) else ""
     return f"<td{kind}>{escape(str(value))}</td>"

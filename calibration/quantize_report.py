@@ -46,11 +46,22 @@ class QuantizeReport:
     is_cut_short: bool
     seconds: dict[str, float]
 
+    def reason(self, site: Site) -> str:
+        """Why a site is quantised, or is not, as it turned out."""
+        if (site.name in self.chosen) == site.is_chosen:
+            return site.reason
+        if site.name in self.chosen:
+            return "the budget allows it"
+        if site.partner and site.partner not in self.chosen:
+            return f"the convolution {site.partner} beside it is not quantised"
+        return "left float by the search for the budget"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the loss first."""
         decisions = [
             {
                 **{name: value for name, value in asdict(site).items() if name not in ("is_able", "is_chosen")},
+                "reason": self.reason(site),
                 "is_quantized": site.name in self.chosen,
                 "error_alone": self.errors.get(site.name),
                 "signal_over_error_db": self.signal_db.get(site.name),

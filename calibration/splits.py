@@ -14,8 +14,10 @@ PLAIN_NAMES = frozenset({"val", "valid", "validation", "test"})
 
 
 def held_back_split(place: Path) -> str | None:
-    """Say which split a folder or video lies in, if it is one for validation or tests; None otherwise."""
+    """Say which split a folder, picture or video lies in, if it is one for validation or tests; None otherwise."""
     whole = place.resolve()
+    if not whole.is_dir():
+        whole = whole.parent
     named = next((part for part in whole.parts[-2:] if part.lower() in PLAIN_NAMES), None)
     if named is not None:
         return named.lower()

@@ -39,17 +39,18 @@ def _percentile(histogram: Histogram, _is_unsigned: bool) -> Range:
 def _mse(histogram: Histogram, is_unsigned: bool) -> Range:
     """Take the share of the range for which rounding and cutting off together err least."""
     centres, counts = histogram.centres(), histogram.counts.astype(np.float64)
+    least, most = min(histogram.least, 0.0), max(histogram.most, 0.0)
     errors = []
     for share in SHARES:
-        low, high = share * histogram.least, share * histogram.most
+        low, high = share * least, share * most
         span = high - low if is_unsigned else 2 * max(abs(low), abs(high))
         step = span / (255 if is_unsigned else 254)
         kept_low, kept_high = (low, high) if is_unsigned else (-span / 2, span / 2)
-        # a bin is far narrower than a step, so its middle stands for all its values
+        # a bin is narrower than a step, but for the smallest unsigned ranges, so its middle stands for all its values
         difference = centres - np.clip(np.round(centres / step) * step, kept_low, kept_high) if step else centres
         errors.append(float((counts * difference * difference).sum()))
     best = float(SHARES[int(np.argmin(errors))])
-    return best * histogram.least, best * histogram.most
+    return best * least, best * most
 
 
 def _entropy(histogram: Histogram, _is_unsigned: bool) -> Range:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..calibration.frames import CALIBRATION_FRAMES, HELD_OUT_FRAMES, FrameChoic
 from ..calibration.quantize_config import QuantizeConfig, Target
 from ..calibration.quantize_report import QuantizeReport
 from ..core.artifacts import OnnxFile, write_onnx
+from ..core.errors import UsageError
 from ..core.outputs import check_output
 from ..datasets.recordings import TRACKS
 from .options import DecibelType, json_option, model_options
@@ -88,7 +90,13 @@ Examples:
 @click.option("--time-limit", type=click.FloatRange(min=0), metavar="S", help="Of the search for the budget.")
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for a page on quality and every decision.")
 @model_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of frames, and of random weights.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the choice of frames, and of random weights.",
+)
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def quantize_command(model: str, **options: Any) -> int:
@@ -100,12 +108,15 @@ def quantize_command(model: str, **options: Any) -> int:
     """
     json_place = options["json_place"]
     check_json_place(json_place)
+    _check_goes_together(options)
     config = _config(options)
     path = options["output"] or Path(f"{_stem(model)}_{config.format}.onnx")
     check_output(path, force=options["force"])
     report = options["report"]
     if report is not None:
         check_output(report, force=options["force"], is_folder=True)
+    if options["statistics"] is not None:
+        check_output(options["statistics"], force=True)
     places = {"-o": path, "--report": report, "--statistics": options["statistics"], "--json": json_place}
     check_apart(places, {"MODEL": model, "--checkpoint": options["checkpoint"]})
     choice = FrameChoice(
@@ -136,6 +147,25 @@ def quantize_command(model: str, **options: Any) -> int:
     return 0
 
 
+def _check_goes_together(options: dict[str, Any]) -> None:
+    """Refuse, before frames are read, what could only be refused after them.
+
+    Raises:
+        UsageError: Options contradict each other, or a pattern is none.
+    """
+    if options["psnr_budget"] is None and options["time_limit"] is not None:
+        raise UsageError("--time-limit is that of the search for the budget; give --psnr-budget as well")
+    if options["psnr_budget"] is not None and not (options["roots"] and options["held_out"]):
+        raise UsageError("--psnr-budget is measured on held-out frames; give --data, and --held-out 1 or more")
+    for option in ("exclude", "only"):
+        try:
+            re.compile(options[option] or "")
+        except re.error as error:
+            raise UsageError(
+                f"--{option} {options[option]!r} is no pattern ({error}); it is a regular expression"
+            ) from error
+
+
 def _config(options: dict[str, Any]) -> QuantizeConfig:
     target: Target = "onnxruntime" if options["target"] == "ort" else options["target"]
     return QuantizeConfig(
@@ -161,7 +191,7 @@ def _stem(model: str) -> str:
 def _print(written: OnnxFile, found: QuantizeReport, json_place: str | None) -> None:
     console = terminal()
     if found.trials:
-        table = Table("dB lost", "products in 8 bits", "estimated saving", "layers", "best of its kind")
+        table = Table("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both")
         for trial in found.trials:
             marks = "yes" if trial.is_best else ""
             row = (f"{trial.lost_db:.3f}", f"{trial.share:.1%}", f"{trial.saving:.1%}", str(len(trial.chosen)), marks)
@@ -176,10 +206,10 @@ def _print(written: OnnxFile, found: QuantizeReport, json_place: str | None) -> 
         soft_wrap=True,
     )
     if found.quality is not None:
-        against = "sharp pictures" if found.quality.has_truth else "a float result of 30 dB"
-        frames = len(found.quality.frames)
+        quality = found.quality
         console.print(
-            f"{found.quality.lost_db:.3f} dB lost on {frames} held-out frames, against {against}", highlight=False
+            f"{quality.lost_db:.3f} dB lost on {len(quality.frames)} held-out frames, against {quality.against}",
+            highlight=False,
         )
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)

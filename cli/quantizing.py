@@ -88,9 +88,10 @@ class QuantizeWork:
         windows = self.inner.piece_windows or sample_windows(contract.window, [AUDIT_SIZE])
         typed = type_rest(model, floats, self._file.path.name, contract, windows)
         kept = len(typed.audit.kept)
-        moved = min(parity.psnr_db for parity in typed.parity.results)
+        agreed = min(parity.psnr_db for parity in typed.parity.results)
         self._notes = (
-            f"half precision alone moves the float network by {moved:.1f} dB (emulated); {kept} nodes stay float32",
+            f"half precision alone keeps {agreed:.1f} dB between its pictures and the float ones (emulated); "
+            f"{kept} nodes stay float32",
         )
         metadata = metadata_of(typed.model)
         summary = json_entry(metadata, SUMMARY_KEY) | {"operators": dict(operator_counts(typed.model))}
