@@ -103,6 +103,7 @@ def test_engine_of_one_size_restores_larger_frames_in_tiles_of_it(
     np.testing.assert_array_equal(read_picture(sharp), 255 - read_picture(picture))
 
 
+@pytest.mark.fault("E3", "engine of another version or hash, through `run`", "one line, exit 5 or 6")
 @pytest.mark.parametrize(
     ("changes", "options", "ends"),
     [
@@ -153,6 +154,7 @@ def test_onnx_file_is_refused_with_the_command_that_builds_an_engine(
     assert said.endswith(f"fast.onnx --backend {backend} --size 720x1280 -o fast.engine")
 
 
+@pytest.mark.fault("E3", "engine without a GPU, through `run`", "one line, exit 5")
 def test_missing_gpu_ends_with_5(deblurrt: Deblurrt, gpu: FakeGpu, picture: Path, capsys: Shown) -> None:
     gpu.cuda.gpus = 0
     assert deblurrt("run", picture, picture.with_name("sharp.png"), "--model", written(gpu).path) == 5

@@ -104,6 +104,7 @@ def test_whole_engine_opens(tmp_path: Path) -> None:
     assert open_engine(path) == EngineFile(path, ORIN)
 
 
+@pytest.mark.fault("E3", "engine truncated, of another kind, not that of its manifest", "refused with the reason")
 @pytest.mark.parametrize(
     ("plan", "said"),
     [

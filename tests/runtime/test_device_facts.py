@@ -5,6 +5,7 @@ from pathlib import Path
 from deblurrt.runtime.device_facts import device_facts
 
 
+@pytest.mark.fault("P1", "`/proc` and `/sys` made up, a zone that cannot be read", "right values")
 def test_facts_are_read_where_linux_has_them(tmp_path: Path) -> None:
     for place, text in {
         "proc/cpuinfo": "processor : 0\nmodel name : A processor\n\nprocessor : 1\n",
@@ -23,6 +24,7 @@ def test_facts_are_read_where_linux_has_them(tmp_path: Path) -> None:
     assert facts["temperature"] == "56 °C"
 
 
+@pytest.mark.fault("P1", "no `/proc`, no `/sys`", "`unavailable`, never 0")
 def test_what_cannot_be_read_is_unavailable_and_never_zero(tmp_path: Path) -> None:
     facts = device_facts(tmp_path)
     assert {facts[name] for name in ("memory", "free memory", "load", "temperature")} == {"unavailable"}

@@ -77,6 +77,7 @@ def no_log() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.fault("R1", "10,000 random traces under a virtual clock", "every frame ends once, in order, in time")
 @pytest.mark.usefixtures("no_log")
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_frame_of_random_traces_ends_once_in_order_and_in_time(group: int) -> None:

@@ -136,6 +136,7 @@ def test_living_writer_keeps_its_name(name: str) -> None:
     ring.close()
 
 
+@pytest.mark.fault("R4", "writer of a ring in shared memory killed", "the next run removes it, and nothing else")
 def test_ring_of_a_killed_writer_is_removed_by_the_next_and_foreign_memory_is_not(name: str) -> None:
     code = (
         "import sys, time, numpy as np\n"

@@ -259,6 +259,7 @@ def test_rtx_is_asked_to_make_graphs_itself(gpu: FakeGpu) -> None:
     backend.close()
 
 
+@pytest.mark.fault("E3", "TensorRT refuses the engine", "its reason and the remedy")
 @pytest.mark.parametrize(
     ("failing", "said"),
     [
@@ -377,6 +378,7 @@ def test_views_that_are_not_contiguous_are_read_right(gpu: FakeGpu) -> None:
     backend.close()
 
 
+@pytest.mark.fault("E3", "engine of another version or GPU", "refused before TensorRT sees it")
 @pytest.mark.parametrize(
     ("changes", "gpus", "said"),
     [

@@ -97,6 +97,7 @@ def test_metrics_take_frames_without_pictures_from_the_status(view: ViewSink) ->
     assert 'deblurrt_frames_total{stream="camera",state="dropped_policy"} 7' in get(view.url + "metrics")[1]
 
 
+@pytest.mark.fault("W3", "foreign Origin, Host, fetch site", "403")
 @pytest.mark.parametrize(
     "headers",
     [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}],
@@ -112,6 +113,7 @@ def test_loopback_needs_no_token_and_other_hosts_do(view: ViewSink, guarded: Vie
     assert len(urlsplit(guarded.url).query) > len("token=") + 20
 
 
+@pytest.mark.fault("W3", "no token", "403")
 @pytest.mark.parametrize("path", ["", "ws", "mjpeg", "metrics", "view.js"])
 def test_without_token_nothing_is_shown(guarded: ViewSink, path: str) -> None:
     status, text, _ = get(guarded.url.split("?")[0] + path)
@@ -138,6 +140,7 @@ def test_liveness_can_be_asked_without_token(guarded: ViewSink) -> None:
     assert get(guarded.url.split("?")[0] + "healthz")[:2] == (503, "starting\n")
 
 
+@pytest.mark.fault("W3", "oversize and senseless messages", "the socket is closed")
 @pytest.mark.parametrize(
     ("message", "code"),
     [
