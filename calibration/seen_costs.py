@@ -28,7 +28,8 @@ def macs_of(node: Any, shapes: Mapping[str, Sequence[int]], weights: Mapping[str
     if node.op_type == "ConvTranspose":
         return math.prod(given) * math.prod(shape(node.input[1])[1:]) if given else 0
     if node.op_type in ("MatMul", "Gemm"):
-        return math.prod(made) * given[-1] if made and given else 0
+        is_turned = any(entry.name == "transA" and entry.i for entry in node.attribute)
+        return math.prod(made) * given[-2 if is_turned else -1] if made and given else 0
     if node.op_type == "ModulatedDeformConv":
         return math.prod(made) * math.prod(shape(node.input[3])[1:]) if made else 0
     return 0

@@ -106,7 +106,7 @@ def load_statistics(path: Path) -> Statistics:
         InputError: The file is missing, damaged, or of another form.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             header = json.loads(bytes(arrays["header"]))
             if header["version"] != VERSION:
                 raise InputError(f"{path} has form {header['version']}, this deblurrt reads {VERSION}; calibrate again")
