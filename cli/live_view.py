@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..runtime.device_facts import device_facts
+from ..runtime.device_facts import device_facts, facts_of_run
 from ..runtime.outbox import SinkThread
 from ..runtime.terminal import Result
 from ..runtime.view_sink import ViewConfig, ViewSink, update_of
 from .live_options import LiveChoice
 from .output import terminal
+
+#: what the view is told of a run's account
+STATUS_KEYS = ("model", "backend", "streams", "sinks", "energy_j_per_frame", "thermal")
 
 
 class ViewAdapter:
@@ -30,8 +33,8 @@ class ViewAdapter:
 
     def status(self, summary: Mapping[str, Any]) -> None:
         """Show the account of a run."""
-        known = {key: summary[key] for key in ("model", "backend", "streams", "sinks") if key in summary}
-        self._view.status({**known, "device": device_facts()})
+        known = {key: summary[key] for key in STATUS_KEYS if key in summary}
+        self._view.status({**known, "device": {**device_facts(), **facts_of_run(summary)}})
 
     def close(self) -> None:
         self._view.close()

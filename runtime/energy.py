@@ -103,7 +103,7 @@ class Ina3221Rail:
 
 
 class EnergyMeter:
-    """Sums up what rails use from now on; one that cannot be read any more is left out, with the reason.
+    """Sums up what rails use; one that cannot be read any more is left out, with the reason.
 
     Args:
         rails: What is measured; parts of each other must not be among them.
@@ -116,7 +116,13 @@ class EnergyMeter:
     ) -> None:
         self._rails, self.unavailable, self._clock = list(rails), unavailable, clock
         self._idle_w: dict[str, float] = {}
-        self._start()
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.sample()
+        self._began_s = self._last_s
+        self._before_j = {rail.name: rail.joules for rail in self._rails}
 
     def sample(self) -> None:
         """Read all sensors; a few times a second, at least once a minute."""
@@ -133,7 +139,7 @@ class EnergyMeter:
         self.sample()
         seconds = self._last_s - self._began_s
         self._idle_w = {rail.name: self._joules(rail) / seconds for rail in self._rails if seconds > 0}
-        self._start()
+        self.begin()
 
     def to_dict(self, frames: int) -> dict[str, object]:
         """What ``frames`` frames took, ``energy_j_per_frame`` of the summary; None where nothing is measured."""
@@ -155,12 +161,6 @@ class EnergyMeter:
             "rails": rails,
             "unavailable": dict(self.unavailable),
         }
-
-    def _start(self) -> None:
-        self._began_s = self._last_s = self._clock()
-        self.sample()
-        self._began_s = self._last_s
-        self._before_j = {rail.name: rail.joules for rail in self._rails}
 
     def _joules(self, rail: Rail) -> float:
         return rail.joules - self._before_j[rail.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from ctypes import CDLL
@@ -37,10 +38,22 @@ class MachineWatch:
             trouble = {"NVML": str(error)}
         rails, unavailable = find_rails(root, self.gpus)
         self.energy = EnergyMeter(rails, unavailable | trouble, clock)
-        self._start = self._now = read_thermal(root, self.gpus)
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.energy.begin()
+        self._start = self._now = read_thermal(self._root, self.gpus)
         self._warmest = self._start.warmest
         self._throttled = set(self._start.throttled or ())
-        self._energy_s = self._thermal_s = clock()
+        self._energy_s = self._thermal_s = self._clock()
+
+    def measure_idle(self, seconds: float, stop: threading.Event) -> None:
+        """Wait, and take what the machine uses meanwhile as its use at rest; less where ``stop`` is set."""
+        until_s = self._clock() + seconds
+        while (left_s := until_s - self._clock()) > 0 and not stop.wait(min(left_s, ENERGY_S)):
+            self.energy.sample()
+        self.energy.take_as_idle()
 
     def sample(self) -> None:
         """Read what is due; call a few times a second."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
+from .prometheus_lines import escaped, machine_lines, stream_lines
 from .view_feed import LATENCY_BOUNDS_MS, StreamTotals, ViewFeed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,6 +23,7 @@ def prometheus_text(feed: ViewFeed, counters: Mapping[str, int]) -> str:
     totals = feed.totals()
     _, status = feed.status
     lines = [*_frame_lines(totals, status), *_latency_lines(totals), *_source_lines(status)]
+    lines += [*stream_lines(_sources(status)), *machine_lines(status)]
     for name, value in counters.items():
         lines += [f"# TYPE deblurrt_{name} {'counter' if name.endswith('_total') else 'gauge'}"]
         lines += [f"deblurrt_{name} {value}"]
@@ -44,24 +46,24 @@ def _frame_lines(totals: Mapping[str, StreamTotals], status: Mapping[str, Any]) 
     for stream, sums in totals.items():
         # The status counts frames without a picture too, such as dropped ones.
         for state, count in (told.get(stream) or sums.states).items():
-            yield f'deblurrt_frames_total{{stream="{_escaped(stream)}",state="{_escaped(state)}"}} {count}'
+            yield f'deblurrt_frames_total{{stream="{escaped(stream)}",state="{escaped(state)}"}} {count}'
     yield "# HELP deblurrt_last_frame_age_seconds Time since the last frame was captured."
     yield "# TYPE deblurrt_last_frame_age_seconds gauge"
     for stream, sums in totals.items():
         age_s = (time.monotonic_ns() - sums.t_capture_ns) / 1e9
-        yield f'deblurrt_last_frame_age_seconds{{stream="{_escaped(stream)}"}} {age_s:.3f}'
+        yield f'deblurrt_last_frame_age_seconds{{stream="{escaped(stream)}"}} {age_s:.3f}'
     with_deadline = {stream: sums.deadline_ms for stream, sums in totals.items() if sums.deadline_ms is not None}
     if with_deadline:
         yield "# TYPE deblurrt_deadline_seconds gauge"
     for stream, deadline_ms in with_deadline.items():
-        yield f'deblurrt_deadline_seconds{{stream="{_escaped(stream)}"}} {deadline_ms / 1e3:.6g}'
+        yield f'deblurrt_deadline_seconds{{stream="{escaped(stream)}"}} {deadline_ms / 1e3:.6g}'
 
 
 def _latency_lines(totals: Mapping[str, StreamTotals]) -> Iterator[str]:
     yield "# HELP deblurrt_frame_latency_seconds From capture to the end of a frame."
     yield "# TYPE deblurrt_frame_latency_seconds histogram"
     for stream, sums in totals.items():
-        name = _escaped(stream)
+        name = escaped(stream)
         counts = list(accumulate(sums.latency_counts))
         for bound_ms, count in zip(LATENCY_BOUNDS_MS, counts, strict=False):
             yield f'deblurrt_frame_latency_seconds_bucket{{stream="{name}",le="{bound_ms / 1e3:.6g}"}} {count}'
@@ -76,19 +78,15 @@ def _source_lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield "# TYPE deblurrt_source_up gauge"
     for source in sources:
         is_up = int(source.get("health") == "streaming")
-        yield f'deblurrt_source_up{{stream="{_escaped(source.get("stream", ""))}"}} {is_up}'
+        yield f'deblurrt_source_up{{stream="{escaped(source.get("stream", ""))}"}} {is_up}'
     reconnecting = [source for source in sources if isinstance(source.get("reconnects"), int)]
     if reconnecting:
         yield "# TYPE deblurrt_source_reconnects_total counter"
     for source in reconnecting:
-        name = _escaped(source.get("stream", ""))
+        name = escaped(source.get("stream", ""))
         yield f'deblurrt_source_reconnects_total{{stream="{name}"}} {source["reconnects"]}'
 
 
 def _sources(status: Mapping[str, Any]) -> list[dict[str, Any]]:
     sources = status.get("streams")
     return [source for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
-
-
-def _escaped(value: object) -> str:
-    return str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
