@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import click
 
 from ..core.errors import UsageError
 from ..runtime.pipe_source import RawFormat
-from ..runtime.source_uris import is_live_uri
+from ..runtime.source_uris import LiveOptions, is_live_uri
 from ..runtime.sources import STANDARD_INPUT
 
 Command = Callable[..., Any]
@@ -33,6 +33,7 @@ class LiveChoice:
         view_port: Port of the browser view; None for no view.
         view_host: Address the view listens at.
         raw: What plain RGB on standard input is; None for Y4M.
+        reading: How sources are read.
     """
 
     sources: tuple[str, ...]
@@ -43,6 +44,7 @@ class LiveChoice:
     view_port: int | None = None
     view_host: str = "127.0.0.1"
     raw: RawFormat | None = None
+    reading: LiveOptions = field(default_factory=LiveOptions)
 
     @property
     def is_live(self) -> bool:

@@ -14,7 +14,6 @@ from ..runtime.live_runner import LiveConfig
 from ..runtime.live_source import LiveSource
 from ..runtime.outbox import ResultSink
 from ..runtime.paced_source import PacedSource
-from ..runtime.pipe_source import RawFormat
 from ..runtime.redaction import redacted
 from ..runtime.session import Session, SessionConfig
 from ..runtime.source_uris import is_live_uri, open_live_source
@@ -53,7 +52,7 @@ def run_cameras(
         return [open_model(rung, config).session for rung in (model, *smaller)]
 
     with ExitStack() as stack:
-        sources = [_open(uri, choice.raw) for uri in choice.sources]
+        sources = [_open(uri, choice) for uri in choice.sources]
         for source in sources:
             stack.callback(source.close)
         view = open_view(choice)
@@ -92,10 +91,11 @@ def live_job_config(choice: LiveChoice, side_by_side: bool, force: bool) -> Live
     return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None)
 
 
-def _open(uri: str, raw: RawFormat | None) -> LiveSource:
+def _open(uri: str, choice: LiveChoice) -> LiveSource:
     if is_live_uri(uri):
-        return open_live_source(uri)
-    return PacedSource(open_source(uri, raw if uri == STANDARD_INPUT else None))
+        return open_live_source(uri, choice.reading)
+    raw = choice.raw if uri == STANDARD_INPUT else None
+    return PacedSource(open_source(uri, raw, choice.reading.untagged_matrix))
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import click
 
@@ -16,6 +16,29 @@ from ..runtime.session import SessionConfig
 from ..runtime.tiling import TileConfig
 
 Command = Callable[..., Any]
+
+
+class SectionedCommand(click.Command):
+    """A command whose help shows options under headings.
+
+    Attributes:
+        sections: Heading -> names under which the command gets the options; others come first.
+    """
+
+    sections: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        title_of = {name: title for title, names in self.sections.items() for name in names}
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Options", *self.sections)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                rows[title_of.get(parameter.name or "", "Options")].append(record)
+        for title, records in rows.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
 
 class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

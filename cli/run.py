@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from .live_options import LIVE_OPTIONS, live_choice, live_options
 from .live_run import live_job_config, run_cameras
 from .live_view import view_thread
 from .opening import ModelChoice, is_network, open_model
-from .options import backend_options, json_option, model_options, session_config, tile_options
+from .options import SectionedCommand, backend_options, json_option, model_options, session_config, tile_options
 from .other_outputs import check_stdout, open_other_outputs
 from .output import check_apart, check_json_place, terminal, write_json
 from .signals import stop_on_signals
+from .source_options import SOURCE_OPTIONS, reading_of, source_options
 
 EXAMPLES = """\b
 Examples:
@@ -35,13 +37,28 @@ Examples:
   deblurrt run frames/ restored/            (folders of pictures)
   deblurrt run blurred.png sharper.png
   deblurrt run rtsp://camera.lan/live sharper.mkv --deadline-ms 50 --ledger frames.jsonl
+  deblurrt run rtsp://camera.lan/live out.mkv --rtsp-transport udp --stall-timeout 3 --connect-attempts 20
+  deblurrt run 'v4l2:///dev/v4l/by-id/usb-cam?size=720x1280&fps=30' out.mkv
   deblurrt run 0 --view 8080                (the first camera, watched in a browser)
   ffmpeg -i in.ts -f yuv4mpegpipe - | deblurrt run - out.mkv   (plain RGB with --raw 720x1280@30)
   deblurrt run drive.mp4 - | ffplay -       (Y4M for the next program; raw:- is plain RGB)
   deblurrt run 0 shm://front                (for other programs; also zmq+tcp://, window://)"""
 
 
-@click.command("run", epilog=EXAMPLES)
+#: what stands under which heading of the help
+SECTIONS = {
+    "Network": ("checkpoint", "tlsc", "backend", "precision", "threads", "provider", "tile", "tile_inexact"),
+    "Live, and files with a deadline": ("further_sources", "deadline_ms", "ladder", "isolate"),
+    "Reading": ("raw", *SOURCE_OPTIONS),
+    "Account and view": ("json_place", "ledger", "view_port", "view_host"),
+}
+
+
+class _RunCommand(SectionedCommand):
+    sections = SECTIONS
+
+
+@click.command("run", cls=_RunCommand, epilog=EXAMPLES)
 @click.argument("source")
 @click.argument("sinks", nargs=-1, metavar="[SINK]…")
 @click.option(
@@ -54,6 +71,14 @@ Examples:
 @backend_options
 @tile_options
 @live_options
+@source_options
+@click.option(
+    "--no-guard",
+    "is_unguarded",
+    is_flag=True,
+    help="Files: write what the network gives, though it is black, no number, or, blurred again, not its input; for "
+    "networks that change brightness or colours on purpose.",
+)
 @click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @json_option
@@ -63,6 +88,7 @@ def run_command(
     model: str,
     checkpoint: Path | None,
     tlsc: str | None,
+    is_unguarded: bool,
     side_by_side: bool,
     force: bool,
     json_place: str | None,
@@ -77,6 +103,8 @@ def run_command(
     camera's number. Their newest frame comes first, and every frame goes out by its deadline.
     """
     choice = live_choice(source, **{name: options.pop(name) for name in LIVE_OPTIONS})
+    reading = reading_of(choice.sources, **{name: options.pop(name) for name in SOURCE_OPTIONS})
+    choice = replace(choice, reading=reading)
     for name in choice.sources:
         if name in sinks and name != STANDARD_INPUT:
             raise UsageError(f"{name} is both the source and an output; give the output another name")
@@ -85,6 +113,8 @@ def run_command(
     check_apart({"--ledger": choice.ledger, "--json": json_place}, {"the source": source})
     config = session_config(model, **options)
     if choice.is_live:
+        if is_unguarded:
+            raise UsageError("--no-guard goes with files; a live run always compares pictures with their input")
         job = live_job_config(choice, side_by_side, force)
         return run_cameras(choice, sinks, ModelChoice(model, checkpoint, tlsc), config, job, json_place)
     with stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
@@ -93,18 +123,28 @@ def run_command(
             session = stack.enter_context(open_model(ModelChoice(model, checkpoint, tlsc), config).session)
         view = stack.enter_context(view_thread(choice))
         # standard input can be opened once only
-        opened = open_source(source, choice.raw) if source == STANDARD_INPUT else source
+        opened = open_source(source, choice.raw, reading.untagged_matrix) if source == STANDARD_INPUT else source
         others = open_other_outputs(opened, sinks, stop, stack)
         takers = [sink.write for sink in others.values()] + ([] if view is None else [view.outbox.put])
         on_result = partial(_hand_to_all, takers) if takers else None
-        job_config = RunConfig(session, side_by_side, force, choice.has_gate, choice.ledger, on_result)
+        job_config = RunConfig(
+            session,
+            side_by_side=side_by_side,
+            force=force,
+            has_gate=choice.has_gate,
+            ledger=choice.ledger,
+            on_result=on_result,
+            has_guard=not is_unguarded,
+            untagged_matrix=reading.untagged_matrix,
+        )
         summary = run(opened, [sink for sink in sinks if sink not in others], job_config, on_progress, stop)
     write_json(json_place, summary.to_dict())
     _print_summary(summary)
     if caught:
         return 128 + caught[0]
     if summary.incomplete:
-        raise IncompleteError(f"{summary.incomplete}; what was readable is in {', '.join(sinks)}")
+        hint = "; --no-guard writes what the network gives all the same" if summary.faults else ""
+        raise IncompleteError(f"{summary.incomplete}; what there is, is kept in {', '.join(sinks)}{hint}")
     return 0
 
 

@@ -55,16 +55,16 @@ class FileAccount:
             self._inside[frame.epoch, frame.seq] = frame
             self.ledger.add_captured(frame)
 
-    def ended(self, frame: Frame, restored: Pixels, started_ns: int, sharp_reason: str) -> None:
-        """Record that ``restored`` goes out; with a reason why it was sharp it is the untouched frame."""
+    def ended(self, frame: Frame, restored: Pixels, started_ns: int, state: Terminal, reason: str = "") -> None:
+        """Record how ``frame`` ended and that ``restored`` goes out for it."""
         now_ns = time.monotonic_ns()
         stages_ns = (("queue", started_ns - frame.t_capture_ns), ("network", now_ns - started_ns), ("hold", 0))
         result = Result(
             frame,
             restored,
-            Terminal.PASS_SHARP if sharp_reason else Terminal.DEBLURRED,
-            sharp_reason,
-            "" if sharp_reason else self._model,
+            state,
+            reason,
+            self._model if state is Terminal.DEBLURRED else "",
             stages_ms=tuple((stage, duration_ns / 1e6) for stage, duration_ns in stages_ns),
         )
         with self._lock:

@@ -30,6 +30,10 @@ BLACK_LEVEL = 2.0
 OUTSIDE_SHARE_MAX = 0.01
 
 
+class UnfitPictureError(BackendError):
+    """A network computed values that no picture holds."""
+
+
 class Guard:
     """Compares a restored picture with its input and with the one before; one per camera.
 
@@ -42,10 +46,11 @@ class Guard:
         self._last: tuple[Pixels, Pixels] | None = None
 
     def fault(self, pixels: Pixels, restored: Pixels) -> str:
-        """Say what is wrong with ``restored``; empty where nothing is."""
+        """Say what is wrong with ``restored``; empty where nothing is. Figures stand in brackets at the end."""
         wanted = (pixels.shape[0] * self._scale, pixels.shape[1] * self._scale, 3)
         if restored.shape != wanted or restored.dtype != np.uint8:
-            return f"the network gave {restored.dtype}{list(restored.shape)}, expected uint8{list(wanted)}"
+            given = f"{restored.dtype}{list(restored.shape)}"
+            return f"the network gave a picture of another kind ({given}, expected uint8{list(wanted)})"
         before, after = _cell_means(pixels, 1), _cell_means(restored, self._scale)
         if after.mean() < BLACK_LEVEL < before.mean() / 2:
             return "the network gave a black picture"
@@ -64,7 +69,14 @@ def _divergence_fault(apart: NDArray[np.float32]) -> str:
     mean, worst = _mean_and_worst(apart)
     if mean <= MEAN_LEVELS_MAX and worst <= WORST_LEVELS_MAX:
         return ""
-    return f"blurred again, the network's picture is {mean:.0f} grey levels from its input, {worst:.0f} at worst"
+    return (
+        f"blurred again, the network's picture is not its input (off by {mean:.0f} grey levels, {worst:.0f} at worst)"
+    )
+
+
+def cause_of(fault: str) -> str:
+    """Give a fault without its figures, so that many faults of one cause can be counted together."""
+    return fault.partition(" (")[0]
 
 
 def _mean_and_worst(apart: NDArray[np.float32]) -> tuple[float, float]:
@@ -125,12 +137,14 @@ class CheckedBackend:
         given = self._backend.run(arrays)
         for name, values in given.items():
             if not np.isfinite(values.sum(dtype=np.float64)):
-                raise BackendError(f"the network's output {name!r} holds values that are no numbers")
+                raise UnfitPictureError(f"the network's output {name!r} holds values that are no numbers")
             looked_at = values[..., ::STEP_PX, ::STEP_PX]
             outside = np.count_nonzero((looked_at < -self._top) | (looked_at > 2 * self._top))
             if outside > OUTSIDE_SHARE_MAX * looked_at.size:
                 share = outside / looked_at.size
-                raise BackendError(f"{share:.0%} of the network's output {name!r} lie far outside 0 to {self._top:g}")
+                raise UnfitPictureError(
+                    f"the network's output {name!r} lies far outside its range ({share:.0%} of it, 0 to {self._top:g})"
+                )
         return given
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import IncompleteError, UsageError
 from .blur_gate import BlurGate
 from .file_account import FileAccount, NoSink, OnResult, ignore
+from .guard import Guard
 from .ledger import Ledger
 from .ledger_file import LedgerFile
 from .pipeline import Counts, Pipeline, clean_up
@@ -34,6 +35,8 @@ class RunConfig:
         has_gate: Whether sharp frames are left as they are.
         ledger: File that gets a line for every frame; None for none.
         on_result: Takes every frame that goes out, with the untouched one; the run waits for it.
+        has_guard: Whether the untouched frame goes out where the network's picture cannot be right.
+        untagged_matrix: Colour matrix of a video that names none (``MATRICES``); None to go by its height.
     """
 
     session: SessionConfig | Session = field(default_factory=SessionConfig)
@@ -42,6 +45,8 @@ class RunConfig:
     has_gate: bool = False
     ledger: Path | None = None
     on_result: OnResult | None = None
+    has_guard: bool = True
+    untagged_matrix: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,10 @@ class RunSummary:
         captured: Frames the source gave.
         emitted: Frames written, by output.
         states: Frames by what became of them.
+        faults: Frames that went out untouched because the network's picture could not be right, by cause.
         epochs: Formats seen.
         elapsed_s: From the first frame asked for to the last output closed.
-        latency_ms: From having a frame to having written it; p50, p90, p99, max.
+        latency_ms: From having a frame to having written it; p50, p90, p99, p99.9, max.
         stages_ms: The same per stage.
         psnr_db: Against a known truth, ``{"before": …, "after": …}``; empty without one.
         incomplete: Why part is missing, None where nothing is.
@@ -77,11 +83,17 @@ class RunSummary:
     psnr_db: dict[str, float] = field(default_factory=dict)
     incomplete: str | None = None
     was_stopped: bool = False
+    faults: dict[str, int] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:
         """Frames restored per second over the whole run."""
         return round(self.states.get("deblurred", 0) / self.elapsed_s, 2) if self.elapsed_s > 0 else 0.0
+
+    @property
+    def went_out(self) -> int:
+        """Frames that were not dropped, restored or not."""
+        return self.captured - self.states.get("dropped_shutdown", 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -100,7 +112,8 @@ class RunSummary:
             "incomplete": self.incomplete,
             "stopped": self.was_stopped,
         }
-        return values | ({"psnr_db": self.psnr_db} if self.psnr_db else {})
+        others = {"psnr_db": self.psnr_db, "faults": self.faults}
+        return values | {name: value for name, value in others.items() if value}
 
 
 #: called with what happened so far and what is known of the source
@@ -124,7 +137,8 @@ def run(
         stop: When set, the run ends early with whole outputs.
 
     Returns:
-        The account; where input was truncated its ``incomplete`` says so and outputs are kept.
+        The account; where input was truncated, or frames went out untouched because of the network, its
+        ``incomplete`` says so and outputs are kept.
 
     Raises:
         UsageError: There is no sink, or one is named twice.
@@ -139,7 +153,7 @@ def run(
     places_named = [str(sink) for sink in sinks if isinstance(sink, (str, Path))]
     if len(set(places_named)) < len(places_named):
         raise UsageError("an output is named twice; give every output a name of its own")
-    opened = source if not isinstance(source, (str, Path)) else open_source(source)
+    opened = _source(source, config)
     places: list[Sink] = []
     try:
         for sink in sinks:
@@ -163,6 +177,12 @@ def _opened(session: SessionConfig | Session) -> Iterator[Session]:
         yield opened
 
 
+def _source(source: str | Path | Source, config: RunConfig) -> Source:
+    if not isinstance(source, (str, Path)):
+        return source
+    return open_source(source, untagged_matrix=config.untagged_matrix)
+
+
 def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction | None, force: bool) -> Sink:
     if not isinstance(sink, (str, Path)):
         return sink
@@ -172,9 +192,17 @@ def _sink(sink: str | Path | Sink, source: str | Path | Source, rate: Fraction |
 
 def _states(counts: Counts) -> dict[str, int]:
     """What became of every captured frame; what a stop left in the queues was dropped."""
-    left = counts.captured - counts.deblurred - counts.passed
-    others = {"pass_sharp": counts.passed, "dropped_shutdown": left}
+    left = counts.captured - counts.deblurred - counts.passed - counts.faults.total()
+    others = {"pass_sharp": counts.passed, "pass_fault": counts.faults.total(), "dropped_shutdown": left}
     return {"deblurred": counts.deblurred} | {state: count for state, count in others.items() if count}
+
+
+def _untouched(counts: Counts) -> list[str]:
+    """Say how many frames the network gave no picture for that can be right; empty where none."""
+    if not counts.faults:
+        return []
+    causes = "; ".join(f"{cause} ({count} times)" for cause, count in counts.faults.items())
+    return [f"{counts.faults.total()} of {counts.captured} frames went out untouched: {causes}"]
 
 
 @contextmanager
@@ -201,14 +229,22 @@ def _run(
     stop: threading.Event | None,
 ) -> RunSummary:
     info = source.info
-    incomplete: str | None = None
+    missing: list[str] = []
     with _account(info.name, session, sinks, config) as account:
-        gate = BlurGate() if config.has_gate else None
-        pipeline = Pipeline(source, session, sinks, side_by_side=config.side_by_side, gate=gate, account=account)
+        pipeline = Pipeline(
+            source,
+            session,
+            sinks,
+            side_by_side=config.side_by_side,
+            gate=BlurGate() if config.has_gate else None,
+            account=account,
+            guard=Guard(session.contract.scale) if config.has_guard else None,
+        )
         try:
             pipeline.run(None if on_progress is None else lambda counts: on_progress(counts, info), stop)
         except IncompleteError as error:
-            incomplete = str(error)
+            missing.append(str(error))
+    missing += _untouched(pipeline.counts)
     counts, latency = pipeline.counts, pipeline.latency
     return RunSummary(
         source=info.name,
@@ -221,6 +257,7 @@ def _run(
         elapsed_s=counts.ended_s - counts.started_s,
         latency_ms=latency.report("total").to_dict(),
         stages_ms={stage: latency.report(stage).to_dict() for stage in latency.stages if stage != "total"},
-        incomplete=incomplete,
+        incomplete="; ".join(missing) or None,
+        faults=dict(counts.faults),
         was_stopped=stop is not None and stop.is_set(),
     )

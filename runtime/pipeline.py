@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,10 +18,13 @@ from .blur_gate import BlurGate
 from .channel import Channel
 from .file_account import FileAccount
 from .frame import Frame, Pixels
+from .guard import Guard, cause_of
+from .judged_network import JudgedNetwork
 from .latency import LatencyRecorder
 from .session import Session
 from .sinks import Sink
 from .sources import Interruptible, Source
+from .terminal import Terminal
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class Counts:
         captured: Frames the source gave.
         deblurred: Frames the network restored.
         passed: Frames the blur gate left as they are.
+        faults: Frames that went out untouched because the network's picture could not be right, by cause.
         emitted: Frames each sink took, by its path.
         epochs: Formats seen; one unless a stream changed.
         started_s: ``time.perf_counter()`` when the first frame was asked for.
@@ -49,6 +54,7 @@ class Counts:
     captured: int = 0
     deblurred: int = 0
     passed: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
     emitted: dict[str, int] = field(default_factory=dict)
     epochs: int = 0
     started_s: float = 0.0
@@ -70,6 +76,8 @@ class Pipeline:
             bicubically where the model enlarges.
         gate: Judges frames; sharp ones are left as they are. None restores all.
         account: Told of every frame; None where nobody asks.
+        guard: Judges the network's pictures; where one cannot be right the untouched frame goes out. None
+            takes all for right.
     """
 
     def __init__(
@@ -81,9 +89,11 @@ class Pipeline:
         side_by_side: bool = False,
         gate: BlurGate | None = None,
         account: FileAccount | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        self._source, self._session, self._sinks = source, session, list(sinks)
-        self._side_by_side, self._gate, self._account = side_by_side, gate, account
+        self._source, self._sinks = source, list(sinks)
+        self._contract = session.contract
+        self._side_by_side, self._account = side_by_side, account
         self._decoded: Channel[Frame] = Channel(QUEUE_FRAMES)
         self._restored: list[Channel[Frame]] = [Channel(QUEUE_FRAMES) for _ in self._sinks]
         self._stopping = threading.Event()
@@ -93,6 +103,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self.counts = Counts(emitted={str(sink.path): 0 for sink in self._sinks})
         self.latency = LatencyRecorder()
+        self._network = JudgedNetwork(session, gate, guard, self.latency)
 
     def run(self, on_progress: Callable[[Counts], None] | None = None, stop: threading.Event | None = None) -> None:
         """Run to the end of the source.
@@ -183,7 +194,7 @@ class Pipeline:
                 continue
             restored = self._restored_pixels(previous, frame, following)
             if self._side_by_side:
-                untouched = enlarge_bicubic(frame.pixels, self._session.contract.scale)
+                untouched = enlarge_bicubic(frame.pixels, self._contract.scale)
                 restored = np.concatenate([untouched, restored], axis=1)
             outgoing = replace(frame, pixels=restored)
             for channel in self._restored:
@@ -192,23 +203,25 @@ class Pipeline:
             channel.finish()
 
     def _restored_pixels(self, previous: Pixels | None, frame: Frame, following: Pixels | None) -> Pixels:
-        started, started_ns = time.perf_counter(), time.monotonic_ns()
-        sharp_reason = ""
-        if self._gate is not None and self._gate.judge(frame.pixels):
-            sharp_reason = self._gate.reason
-            restored = enlarge_bicubic(frame.pixels, self._session.contract.scale)
-            self.counts.passed += 1
-        else:
-            restored = self._session.restore(frame.pixels, previous, following)
-            self.latency.add("network", time.perf_counter() - started)
-            self.counts.deblurred += 1
+        started_ns = time.monotonic_ns()
+        restored, state, reason = self._network.restore(previous, frame, following)
+        self._count(frame, state, reason)
         if self._account is not None:
-            self._account.ended(frame, restored, started_ns, sharp_reason)
+            self._account.ended(frame, restored, started_ns, state, reason)
         return restored
+
+    def _count(self, frame: Frame, state: Terminal, reason: str) -> None:
+        self.counts.deblurred += state is Terminal.DEBLURRED
+        self.counts.passed += state is Terminal.PASS_SHARP
+        if state is Terminal.PASS_FAULT:
+            cause = cause_of(reason)
+            if not self.counts.faults[cause]:
+                logger.warning("frame %d goes out untouched: %s; further ones are counted", frame.seq, reason)
+            self.counts.faults[cause] += 1
 
     def _windows(self) -> Iterator[tuple[Pixels | None, Frame, Pixels | None]]:
         """Yield each frame with its neighbours of the same epoch; None stands for a missing one."""
-        if self._session.contract.window == 1:
+        if self._contract.window == 1:
             while (frame := self._decoded.get()) is not None:
                 yield None, frame, None
             return

@@ -12,6 +12,7 @@ from typing import cast
 from .blur_gate import BlurGate
 from .channel import Channel
 from .file_account import FileAccount, NoSink
+from .guard import Guard
 from .ledger import Ledger
 from .live_runner import JOIN_S, LiveConfig, LiveRunner
 from .live_source import LiveSource
@@ -39,12 +40,15 @@ class StreamConfig:
             else every frame of it is restored, however long that takes.
         ladder: Smaller models, used in this order while the one before is too slow; live only.
         write_line: Takes a line of the ledger for every frame; None for none.
+        has_guard: Whether a file's frame goes out untouched where the network's picture cannot be right; live
+            ones always do.
     """
 
     session: SessionConfig = field(default_factory=SessionConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     ladder: tuple[str | Path, ...] = ()
     write_line: Callable[[dict[str, object]], None] | None = None
+    has_guard: bool = True
 
 
 def stream(
@@ -119,7 +123,8 @@ def _all_of(source: Source, session: Session, config: StreamConfig) -> Iterator[
     results: Channel[Result] = Channel(FILE_RESULTS)
     account = FileAccount(Ledger(source.info.name, (), config.write_line), session.model, results.put)
     gate = BlurGate() if config.live.has_gate else None
-    pipeline = Pipeline(source, session, [NoSink()], gate=gate, account=account)
+    guard = Guard(session.contract.scale) if config.has_guard else None
+    pipeline = Pipeline(source, session, [NoSink()], gate=gate, account=account, guard=guard)
     run = _Background(lambda stop: pipeline.run(stop=stop), results.finish)
     try:
         while (result := results.get()) is not None:

@@ -119,6 +119,12 @@ def test_ledger_and_gate_work_on_files(deblurrt: Deblurrt, clip: Path, tmp_path:
         ((CAMERA, "out.mkv", "out.mkv"), 2, "twice"),
         (("clip.mp4", "out.mkv", "--ladder", "fast"), 2, "--ladder"),
         (("clip.mp4", "out.mkv", "--source", "other.mp4"), 2, "--source"),
+        (("clip.mp4", "out.mkv", "--stall-timeout", "3"), 2, "--stall-timeout goes with cameras"),
+        (("clip.mp4", "out.mkv", "--keep-damaged"), 2, "--keep-damaged goes with cameras"),
+        ((CAMERA, "out.mkv", "--rtsp-transport", "udp"), 2, "--rtsp-transport goes with rtsp://"),
+        ((CAMERA, "out.mkv", "--open-timeout", "nan"), 2, "no duration"),
+        ((CAMERA, "out.mkv", "--reconnect-delay", "20"), 2, "--reconnect-delay-max"),
+        ((CAMERA, "out.mkv", "--no-guard"), 2, "--no-guard"),
     ],
 )
 def test_what_is_wrong_is_told_with_the_right_code(

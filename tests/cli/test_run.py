@@ -228,11 +228,49 @@ def test_enlarging_network_writes_pictures_four_times_as_large(deblurrt: Deblurr
     network = create_model("mprnet_sr", **widths, num_cab=1, groups=1, blocks=1)
     torch.save(network.state_dict(), tmp_path / "small.pth")
     options = ("--model", "mprnet_sr", "--checkpoint", tmp_path / "small.pth", "--threads", "1", "--side-by-side")
-    assert deblurrt("run", clip, tmp_path / "large.mp4", tmp_path / "pictures", *options) == 0
+    assert deblurrt("run", clip, tmp_path / "large.mp4", tmp_path / "pictures", *options, "--no-guard") == 0
     with av.open(str(tmp_path / "large.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.height, stream.width) == (4 * 48, 2 * 4 * 64)
     assert len(list((tmp_path / "pictures").iterdir())) == 12
+
+
+def _black_network(path: Path) -> Path:
+    """A network that gives black pictures."""
+    shape: list[str | int | None] = ["batch", "height", "width", 3]
+    values = [helper.make_tensor_value_info(name, TensorProto.UINT8, shape) for name in ("frames", "restored")]
+    zero = helper.make_tensor("zero", TensorProto.UINT8, [], [0])
+    graph = helper.make_graph(
+        [helper.make_node("BitwiseAnd", ["frames", "zero"], ["restored"])], "black", values[:1], values[1:], [zero]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {"deblurrt.contract": FrameContract().to_json()})
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.fault("E2", "network of a file gives black pictures", "untouched frames, counted by cause; exit 8")
+def test_picture_that_cannot_be_right_is_never_written(
+    deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blurred = np.random.default_rng(0).integers(60, 200, (40, 56, 3), dtype=np.uint8)
+    write_picture(tmp_path / "in.png", blurred)
+    options = ("--model", _black_network(tmp_path / "black.onnx"), "--ledger", tmp_path / "frames.jsonl")
+    assert deblurrt(*RUN[:-2], *options, tmp_path / "in.png", tmp_path / "out.png", "--json", tmp_path / "s.json") == 8
+    line = _one_line(capsys)
+    assert "1 of 1 frames went out untouched: the network gave a black picture (1 times)" in line
+    assert "--no-guard" in line
+    assert (read_picture(tmp_path / "out.png") == blurred).all()
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["states"]["pass_fault"], summary["faults"]) == (1, {"the network gave a black picture": 1})
+    assert json.loads((tmp_path / "frames.jsonl").read_text())["state"] == "PASS_FAULT"
+
+
+def test_guard_can_be_left_out(deblurrt: Deblurrt, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in.png", np.full((40, 56, 3), 90, np.uint8))
+    options = ("--model", _black_network(tmp_path / "black.onnx"), "--no-guard")
+    assert deblurrt(*RUN[:-2], *options, tmp_path / "in.png", tmp_path / "out.png") == 0
+    assert read_picture(tmp_path / "out.png").max() == 0
 
 
 def test_checkpoint_for_a_file_is_wrong_usage(deblurrt: Deblurrt, clip: Path, tmp_path: Path) -> None:
@@ -285,7 +323,7 @@ def test_agreed_inexact_tiles_are_said_with_the_measured_error(
     network = create_model("wrcan", n_feats=4, n_resgroups=1, n_resblocks=1)
     torch.save(network.state_dict(), tmp_path / "small.pth")
     tiles = ("--tile", "160x192", "--tile-inexact", "16")
-    options = ("--model", "wrcan", "--checkpoint", tmp_path / "small.pth", "--threads", "1", *tiles)
+    options = ("--model", "wrcan", "--checkpoint", tmp_path / "small.pth", "--threads", "1", "--no-guard", *tiles)
     assert deblurrt("run", picture, tmp_path / "out.png", *options) == 0
     said = [record.getMessage() for record in caplog.records if "need not equal the whole frame" in record.getMessage()]
     assert len(said) == 1

@@ -11,13 +11,15 @@ import pytest
 
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import BackendError, IncompleteError, OutputError
-from deblurrt.core.tensors import Array
+from deblurrt.core.tensors import Array, TensorSpec
 from deblurrt.datasets.resizing import enlarge_bicubic
 from deblurrt.runtime import pipeline as pipeline_module
 from deblurrt.runtime.frame import Frame
+from deblurrt.runtime.guard import Guard
 from deblurrt.runtime.pipeline import QUEUE_FRAMES, Counts, Pipeline
 from deblurrt.runtime.session import Session
 from tests.fakes import WINDOWS, FakeBackend, KeptSink, ListSource, fake_session, plain_frame, plain_frames
+from tests.live_fakes import textured
 
 #: what callers are promised: an error reaches them within a second
 SOON_S = 1.0
@@ -407,3 +409,55 @@ def test_failing_cleanup_of_one_sink_keeps_the_other_running() -> None:
     with pytest.raises(IncompleteError, match="bad was given up: disk full"):
         Pipeline(ListSource(plain_frames(20)), fake_session(), [Untidy("bad", raiser(SINK_ERROR)), good]).run()
     assert (numbers(good), good.end) == (list(range(20)), "closed")
+
+
+def textured_frames(count: int) -> list[Frame]:
+    return [Frame(textured(seq), seq, 0) for seq in range(count)]
+
+
+def black_at(places: set[int]) -> Callable[[Array], Array]:
+    calls = itertools.count()
+    return lambda frames: np.zeros_like(frames) if next(calls) in places else frames - 1
+
+
+def test_untouched_frame_goes_out_where_the_networks_picture_cannot_be_right(caplog: pytest.LogCaptureFixture) -> None:
+    frames, sink = textured_frames(9), KeptSink()
+    pipeline = Pipeline(ListSource(frames), fake_session(black_at({2, 5, 6})), [sink], guard=Guard())
+    pipeline.run()
+    for seq, (frame, written) in enumerate(zip(frames, sink.pictures, strict=True)):
+        assert np.array_equal(written, frame.pixels if seq in (2, 5, 6) else frame.pixels - 1)
+    assert pipeline.counts.faults == {"the network gave a black picture": 3}
+    assert pipeline.counts.deblurred == 6
+    assert [record.getMessage() for record in caplog.records] == [
+        "frame 2 goes out untouched: the network gave a black picture; further ones are counted"
+    ]
+
+
+def test_faults_of_one_cause_with_other_figures_are_one_cause() -> None:
+    pipeline = Pipeline(ListSource(textured_frames(3)), fake_session(invert), [KeptSink()], guard=Guard())
+    pipeline.run()
+    assert list(pipeline.counts.faults.values()) == [3]
+
+
+def test_values_that_are_no_numbers_let_the_enlarged_frame_out() -> None:
+    taken = TensorSpec("frames", "float32", ("batch", 3, "height", "width"))
+    given = TensorSpec("restored", "float32", ("batch", 3, "height", "width"))
+
+    def compute(frames: Array) -> Array:
+        return np.full((1, 3, 4 * frames.shape[2], 4 * frames.shape[3]), np.nan, np.float32)
+
+    session = Session(FakeBackend(compute, taken, given), FrameContract(io="float", scale=4), "fake")
+    (frame,), sink = textured_frames(1), KeptSink()
+    pipeline = Pipeline(ListSource([frame]), session, [sink], guard=Guard(4))
+    pipeline.run()
+    assert np.array_equal(sink.pictures[0], enlarge_bicubic(frame.pixels, 4))
+    assert pipeline.counts.faults.total() == 1
+
+
+def test_network_that_fails_still_ends_the_run_with_a_guard() -> None:
+    sink = KeptSink()
+    with pytest.raises(BackendError):
+        Pipeline(
+            ListSource(textured_frames(5)), fake_session(failing_network(NETWORK_ERROR)), [sink], guard=Guard()
+        ).run()
+    assert sink.end == "aborted"

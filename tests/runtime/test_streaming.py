@@ -30,7 +30,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 def test_file_gives_every_frame_with_the_untouched_one() -> None:
     source = ListSource(plain_frames(30))
-    results = list(stream(source, fake_session(lambda frames: 255 - frames)))
+    results = list(stream(source, fake_session(lambda frames: 255 - frames), StreamConfig(has_guard=False)))
     assert [result.frame.seq for result in results] == list(range(30))
     assert {result.state for result in results} == {Terminal.DEBLURRED}
     assert all(np.array_equal(result.restored, 255 - result.frame.pixels) for result in results)
