@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 
@@ -170,26 +169,3 @@ def test_budget_keeps_the_layers_that_err_most(pictures: Frames) -> None:
     assert report.quality.lost_db <= budget
     assert 0.5 <= report.share < 1.0
     assert any(trial.is_best for trial in report.trials)
-
-
-@pytest.mark.parametrize(
-    ("choices", "told"),
-    [
-        ({"target": "openvino", "format": "fp8"}, "fp8 is for TensorRT"),
-        ({"target": "onnxruntime", "format": "w8a16"}, "ONNX Runtime unpacks them"),
-        ({"target": "openvino", "rest": "fp16"}, "fp16 beside 8 bits is for TensorRT"),
-        ({"method": "guess"}, "expected one of"),
-    ],
-)
-def test_choices_that_contradict_each_other_are_refused(choices: dict[str, Any], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        QuantizeConfig(**choices)
-
-
-def test_ends_are_float_for_tensorrt_alone() -> None:
-    assert [QuantizeConfig(target).with_ends for target in ("tensorrt", "openvino", "onnxruntime")] == [
-        False,
-        True,
-        True,
-    ]
-    assert np.isclose(QuantizeConfig().weight_peak, 127)
