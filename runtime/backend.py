@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,19 @@ class OverlappingBackend(Backend, Protocol):
 
     def collect(self, ticket: Ticket) -> Mapping[str, Array]:
         """Wait for a frame; the result is valid until the next ``submit`` or ``run``."""
+
+
+class StoppableBackend(Backend, Protocol):
+    """A backend whose run can be stopped."""
+
+    def cancel(self) -> None:
+        """Stop the run another thread waits for, which raises ``BackendError``; later ones are not touched."""
+
+
+def cancel_run(backend: Backend) -> None:
+    """Stop the run another thread waits for, where the backend can."""
+    if hasattr(backend, "cancel"):
+        cast("StoppableBackend", backend).cancel()
 
 
 @dataclass(frozen=True, slots=True)

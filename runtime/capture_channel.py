@@ -5,9 +5,7 @@ The memory has no name, so nothing is left of it when both ends are gone, howeve
 
 from __future__ import annotations
 
-import array
 import json
-import mmap
 import os
 import queue
 import socket
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .color import ColorSpec
+from .nameless_memory import memory_of, new_memory, receive_message, send_message
 
 Pixels = NDArray[np.uint8]
 
@@ -114,7 +113,7 @@ class CaptureReceiver:
         """
         self._connection.settimeout(max(timeout_s, 0.0))
         try:
-            data, handles = _receive(self._connection)
+            data, handle = receive_message(self._connection, _MAX_NOTE_BYTES)
         except (TimeoutError, BlockingIOError):
             return None
         except OSError as error:
@@ -123,7 +122,8 @@ class CaptureReceiver:
             raise EOFError
         note = _note_of(data)
         if isinstance(note, FrameFormat):
-            self._map(note, handles[0])
+            assert handle is not None, "a format came without its memory"
+            self._map(note, handle)
         return note
 
     def take(self, note: FrameNote) -> Pixels:
@@ -149,10 +149,8 @@ class CaptureReceiver:
 
     def _map(self, note: FrameFormat, handle: int) -> None:
         shape = (SLOTS, *note.size, 3)
-        memory = mmap.mmap(handle, int(np.prod(shape)), prot=mmap.PROT_READ)
-        os.close(handle)
+        self._pictures = memory_of(handle, int(np.prod(shape))).reshape(shape)
         self._generation = (self._generation + 1) % _GENERATIONS
-        self._pictures = np.frombuffer(memory, np.uint8).reshape(shape)
 
 
 class CaptureSender:
@@ -196,16 +194,14 @@ class CaptureSender:
 
     def _begin(self, frame_format: FrameFormat) -> None:
         shape = (SLOTS, *frame_format.size, 3)
-        handle = os.memfd_create("deblurrt-frames", os.MFD_CLOEXEC)
+        memory, handle = new_memory(int(np.prod(shape)))
         try:
-            os.ftruncate(handle, int(np.prod(shape)))
-            self._pictures = np.frombuffer(mmap.mmap(handle, int(np.prod(shape))), np.uint8).reshape(shape)
+            self._pictures = memory.reshape(shape)
             self._format = frame_format
             self._generation = (self._generation + 1) % _GENERATIONS
             for slot in range(SLOTS):
                 self._free.put((self._generation, slot))
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [handle]))]
-            self._connection.sendmsg([_data_of(frame_format)], rights)
+            send_message(self._connection, _data_of(frame_format), handle)
         finally:
             os.close(handle)
 
@@ -226,15 +222,6 @@ class CaptureSender:
                 self.is_hung_up.set()
                 return
             self._free.put((data[0], data[1]))
-
-
-def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
-    data, rights, _, _ = connection.recvmsg(_MAX_NOTE_BYTES, socket.CMSG_SPACE(array.array("i").itemsize))
-    handles = array.array("i")
-    for level, kind, content in rights:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            handles.frombytes(content[: len(content) - len(content) % handles.itemsize])
-    return data, list(handles)
 
 
 def _data_of(note: Note) -> bytes:

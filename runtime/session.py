@@ -14,7 +14,7 @@ from ..core.contract import FrameContract
 from ..core.engine_file import is_engine, open_engine
 from ..core.errors import ContractError, ModelFileError
 from ..core.tensors import Array, TensorSpec
-from .backend import Backend, BackendConfig, open_backend
+from .backend import Backend, BackendConfig, cancel_run, open_backend
 from .frame import Pixels
 from .shipped_models import find_model
 from .tiling import TileConfig, check_tiles, tiled_backend
@@ -101,7 +101,7 @@ class Session:
             window = [previous if previous is not None else pixels, pixels]
             window.append(following if following is not None else pixels)
         for picture in window:
-            _check_picture(picture, pixels.shape)
+            check_picture(picture, pixels.shape)
         return window
 
     def _restored(self, windows: list[list[Pixels]]) -> list[Pixels]:
@@ -119,6 +119,20 @@ class Session:
         """Compile for frames of ``size`` (height, width) and run once."""
         blank = np.zeros((*size, 3), np.uint8)
         self.restore(blank)
+
+    @property
+    def description(self) -> str:
+        """That of the backend."""
+        return self.backend.description
+
+    @property
+    def lost_reason(self) -> str:
+        """Empty: what runs in this process is lost with it."""
+        return ""
+
+    def cancel(self) -> None:
+        """Stop a run that another thread waits for, where the backend can; that raises ``BackendError``."""
+        cancel_run(self.backend)
 
     def close(self) -> None:
         """Release the backend; closing twice is fine."""
@@ -209,7 +223,12 @@ def _wanted_spec(name: str, io: str, window: int) -> TensorSpec:
     return TensorSpec(name, "uint8", ("batch", *([window] if window > 1 else []), "height", "width", 3))
 
 
-def _check_picture(pixels: Pixels, shape: tuple[int, ...]) -> None:
+def check_picture(pixels: Pixels, shape: tuple[int, ...]) -> None:
+    """Refuse what is no picture of ``shape``.
+
+    Raises:
+        ContractError: With the type and shape found and expected.
+    """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise ContractError(f"the picture is {pixels.dtype}{list(pixels.shape)}, expected uint8[height, width, 3]")
     if pixels.shape != shape:

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.contract import FrameContract
 from ..core.errors import BackendError, UsageError
 from ..core.tensors import Array, TensorSpec, check_inputs
-from .backend import Backend
+from .backend import Backend, cancel_run
 from .tile_error import TileError, tile_error
 from .tile_plan import Size, Span, Tile, TilePlan, TileRule, plan_tiles, size_text
 
@@ -251,6 +251,10 @@ class TiledBackend:
         for axis, length in zip(self._axes, size, strict=True):
             lengths[axis] = length
         return tuple(lengths)
+
+    def cancel(self) -> None:
+        """Stop the run of a tile, and with it that of the frame."""
+        cancel_run(self._backend)
 
     def close(self) -> None:
         """Release the backend; closing twice is fine."""
