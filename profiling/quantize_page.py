@@ -56,21 +56,52 @@ def zoo_text(rows: Sequence[Row]) -> str:
     cells = []
     for row in rows:
         if "error" in row:
-            cells.append([row["network"], row["error"], *[""] * (len(methods) + len(placements))])
+            cells.append([row["network"], row["error"], *[""] * (len(methods) + len(placements) + 1)])
             continue
-        engine = ", ".join(f"{share:.0%} {dtype}" for dtype, share in row["engine"]["shares"].items())
         cells.append(
             [
                 row["network"],
                 *(_loss(row["methods"][method]) for method in methods),
                 *(_loss(row["placements"][placement]) for placement in placements),
-                engine,
+                _reported(row.get("report")),
+                _label(row["engine"]),
             ]
         )
-    return markdown_table(("network", *methods, *placements, "engine"), cells)
+    return markdown_table(("network", *methods, *placements, "as the command does", "engine"), cells)
 
 
 PARTS = ("methods", "placements")
+
+
+def modelopt_text(rows: Sequence[Row]) -> str:
+    """Files of modelopt beside ours: what they lose, what they cost, what TensorRT-RTX makes of them."""
+    cells = []
+    for row in rows:
+        known = [row["network"], row.get("tool", ""), row.get("method", "")]
+        cost = [f"{row['cpu_seconds']:.0f}", f"{row['peak_mib']:.0f}"] if "peak_mib" in row else ["", ""]
+        if "error" in row:
+            cells.append([*known, f"failed: {_in_cell(row['error'])}", "", *cost, ""])
+            continue
+        cells.append([*known, f"{row['lost_db']:.3f}", f"{row['share']:.1%}", *cost, _label(row["engine"])])
+    columns = ("network", "tool", "method", "dB lost", "products in INT8", "processor s", "MiB", "engine")
+    return markdown_table(columns, cells)
+
+
+def _reported(told: Row | None) -> str:
+    if not told:
+        return "not measured"
+    return f"failed: {_in_cell(told['error'])}" if "error" in told else _loss(told)
+
+
+def _label(engine: Row) -> str:
+    if "error" in engine:
+        return f"does not build: {_in_cell(engine['error'])}"
+    return ", ".join(f"{share:.0%} {dtype}" for dtype, share in engine["shares"].items())
+
+
+def _in_cell(text: str) -> str:
+    """Text that breaks no row of a table."""
+    return " ".join(text.replace("|", "/").split())[:160]
 
 
 def _loss(told: Row) -> str:
