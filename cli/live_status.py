@@ -11,13 +11,21 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ..runtime.live_job import OnStatus
+from ..runtime.device_facts import UNAVAILABLE, energy_text, facts_of_run
+from ..runtime.latency import TOO_SMALL, latency_text
+from ..runtime.live_summary import OnStatus
 from .output import terminal
 
 #: how often the table changes, and how often a line comes where there is no terminal
 TABLE_S, LINE_S = 0.5, 10.0
 
-COLUMNS = ("source", "health", "frames", "deblurred", "passed", "dropped", "p50 ms", "p99 ms", "late", "reconnects")
+COLUMNS = (
+    *("source", "health", "frames", "deblurred", "late", "passed", "dropped", "p50 ms", "p99 ms"),
+    *("stalled s", "reconnects"),
+)
+
+#: what the table says of the machine
+SHOWN_FACTS = ("energy per frame", "warmest in this run", "clocks held back", "scheduling")
 
 
 @contextmanager
@@ -57,6 +65,24 @@ def status_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What a run that is over says: coverage beside lateness, percentiles, energy, stalls, outputs."""
+    states = summary["states"]
+    others = ", ".join(f"{state} {count}" for state, count in states.items() if state != "deblurred") or "none"
+    coverage, late = _percent(summary["deblur_coverage"]), _percent(summary["deadline_miss_rate"])
+    lines = [
+        f"{states.get('deblurred', 0)} of {summary['captured']} frames deblurred ({coverage}), {late} late, in "
+        f"{summary['elapsed_s']:.1f} s with {summary['model']} on {summary['backend']}; others: {others}",
+        f"from capture to going out {latency_text(summary['latency_ms'])}",
+        f"energy per frame {energy_text(summary['energy_j_per_frame'])}; scheduling {summary['scheduling']['mode']}",
+    ]
+    lines += [_stalls(stream) for stream in summary["streams"] if stream["stalls"] or stream["reconnects"]]
+    lines += [
+        f"{name}: {counts['emitted']} frames, {counts['skipped']} skipped" for name, counts in summary["sinks"].items()
+    ]
+    return lines
+
+
 def status_table(summary: Mapping[str, Any]) -> Table:
     """A row per camera, the network and the sinks below."""
     sinks = ", ".join(
@@ -66,7 +92,10 @@ def status_table(summary: Mapping[str, Any]) -> Table:
         for name, counts in summary["sinks"].items()
     )
     locked = f"; left alone: {summary['locked_out']}" if summary["locked_out"] else ""
-    caption = f"{summary['model']} on {summary['backend']}{locked}\n{sinks}"
+    restarts = f"; opened anew {count} times" if (count := summary.get("network_restarts")) else ""
+    facts = facts_of_run(summary)
+    machine = ", ".join(f"{name} {facts[name]}" for name in SHOWN_FACTS if not facts[name].startswith(UNAVAILABLE))
+    caption = f"{summary['model']} on {summary['backend']}{restarts}{locked}\n{sinks}\n{machine}"
     table = Table(*COLUMNS, caption=caption, caption_justify="left")
     for stream in summary["streams"]:
         table.add_row(*_cells(stream))
@@ -78,12 +107,38 @@ def _cells(stream: Mapping[str, Any]) -> list[str]:
     passed = sum(count for state, count in states.items() if state.startswith("pass_"))
     dropped = sum(count for state, count in states.items() if state.startswith("dropped_"))
     deblurred = states.get("deblurred", 0)
-    share = f" ({deblurred / captured:.0%})" if captured else ""
     latency = stream["latency_ms"]
-    counts = (str(passed), str(dropped), _number(latency["p50"]), _number(latency["p99"]), str(stream["missed"]))
+    counts = (
+        str(captured),
+        f"{deblurred}{_share(deblurred, captured)}",
+        f"{stream['missed']}{_share(stream['missed'], captured)}",
+        *(str(passed), str(dropped)),
+        *(_number(latency[name], bool(captured)) for name in ("p50", "p99")),
+        f"{stream['stall_s']:.1f}",
+        str(stream["reconnects"]),
+    )
     health = f"{stream['health']}: {stream['reason']}" if stream["reason"] else stream["health"]
-    return [stream["stream"], health, str(captured), f"{deblurred}{share}", *counts, str(stream["reconnects"])]
+    return [stream["stream"], health, *counts]
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _stalls(stream: Mapping[str, Any]) -> str:
+    worst_s = stream["time_to_recover_s"]["worst"]
+    recovered = "" if worst_s is None else f", back after at most {worst_s:.1f} s"
+    return (
+        f"{stream['stream']}: {stream['stalls']} stalls, {stream['stall_s']:.1f} s in all, "
+        f"{stream['reconnects']} reconnects{recovered}"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "no frame" if share is None else f"{share:.1%}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({part / whole:.1%})" if whole else ""
+
+
+def _number(value: float | None, has_frames: bool) -> str:
+    if value is None:
+        return TOO_SMALL if has_frames else "-"
+    return f"{value:.1f}"

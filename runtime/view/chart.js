@@ -2,11 +2,10 @@
 
 const FRAMES = 300;
 
-/** Value that `share` (0..1) of the sorted `values` do not exceed; null where there are too few to tell. */
+/** Value that `share` (0..1) of the sorted `values` do not exceed; null where fewer than ten are slower. */
 export function percentile(values, share) {
   const slower = Math.floor(values.length * (1 - share) + 1e-9);
-  if (!values.length || (share > 0.5 && slower < 1)) return null;
-  return values[Math.max(values.length - 1 - slower, 0)];
+  return slower < 10 ? null : values[values.length - 1 - slower];
 }
 
 export class LatencyChart {

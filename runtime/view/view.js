@@ -131,16 +131,19 @@ function element(name, text, className) {
 }
 
 const milliseconds = (ms) => (ms === null ? "–" : ms < 10 ? ms.toFixed(1) : ms.toFixed(0));
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 let figuresAreDue = false;
 let states = {};
 let hasAccount = false; // the status counts frames without a picture too; where it comes it decides
+let account = null; // the latency of all frames, which knows more percentiles than the frames shown
 let stream = null;
 
 function takeTurn(turn) {
   if (turn.stream !== stream) {
     stream = turn.stream;
     hasAccount = false;
+    account = null;
     chart.clear();
   }
   if (turn.outcomes?.length) {
@@ -160,14 +163,18 @@ function showFigures() {
   figuresAreDue = false;
   chart.draw();
   const sorted = chart.sorted();
-  const rows = [["p50", 0.5], ["p90", 0.9], ["p99", 0.99]].map(([name, share]) => [name, percentile(sorted, share)]);
-  rows.push(["max", sorted.length ? sorted[sorted.length - 1] : null]);
-  byId("percentiles").replaceChildren(...rows.map(([name, ms]) => {
+  const latency = account ?? {
+    count: sorted.length, p50: percentile(sorted, 0.5), p90: percentile(sorted, 0.9), p99: percentile(sorted, 0.99),
+    max: sorted.length ? sorted[sorted.length - 1] : null,
+  };
+  const { count, ...rows } = latency;
+  byId("percentiles").replaceChildren(...Object.entries(rows).map(([name, ms]) => {
     const row = document.createElement("div");
     row.append(element("dt", name), element("dd", milliseconds(ms)));
+    if (ms === null) row.title = `n too small: ${textOf(count)} frames`;
     return row;
   }));
-  setText(byId("deadline"), `last ${chart.outcomes.length} frames, ms` +
+  setText(byId("deadline"), `${account ? "all" : "last"} ${textOf(count)} frames, ms` +
     (chart.deadline === null ? "" : ` · deadline ${milliseconds(chart.deadline)}`));
   showStates();
 }
@@ -225,10 +232,17 @@ function showStatus(status) {
     name.dataset.health = source.health ?? "";
     const facts = [source.health, source.fps && `${Number(source.fps).toFixed(1)} fps`,
       source.captured !== undefined && `${textOf(source.captured)} captured`,
-      source.reconnects !== undefined && `${source.reconnects} reconnect${source.reconnects === 1 ? "" : "s"}`];
+      source.reconnects !== undefined && `${source.reconnects} reconnect${source.reconnects === 1 ? "" : "s"}`,
+      typeof source.deblur_coverage === "number" && `${percent(source.deblur_coverage)} deblurred`,
+      typeof source.deadline_miss_rate === "number" && `${percent(source.deadline_miss_rate)} late`,
+      source.stall_s > 0 && `stalled ${source.stall_s.toFixed(1)} s`];
     row.append(name, element("p", facts.filter(Boolean).join(" · ")));
     if (source.reason) row.append(element("p", source.reason));
-    if (source.stream === stream && source.states) { states = source.states; hasAccount = figuresAreDue = true; }
+    if (source.stream === stream && source.states) {
+      states = source.states;
+      account = source.latency_ms ?? null;
+      hasAccount = figuresAreDue = true;
+    }
     return row;
   });
   if (rows.length) byId("sources").replaceChildren(...rows);

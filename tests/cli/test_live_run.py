@@ -33,6 +33,7 @@ SUMMARY = {
             "states": {"deblurred": 150, "pass_deadline": 40, "pass_sharp": 5, "dropped_policy": 5},
             "latency_ms": {"p50": 21.04, "p99": None},
             "missed": 1,
+            "stall_s": 3.04,
             "reconnects": 2,
         }
     ],
@@ -144,13 +145,13 @@ def test_what_is_wrong_is_told_with_the_right_code(
 def test_status_names_what_matters() -> None:
     (line,) = status_lines(SUMMARY)
     assert line == (
-        "rtsp://***@cam/live: streaming, frames 200, deblurred 150 (75%), passed 45, dropped 5, p50 ms 21.0, "
-        "p99 ms -, late 1, reconnects 2"
+        "rtsp://***@cam/live: streaming, frames 200, deblurred 150 (75.0%), late 1 (0.5%), passed 45, dropped 5, "
+        "p50 ms 21.0, p99 ms n too small, stalled s 3.0, reconnects 2"
     )
     console = Console(width=200, record=True, force_terminal=False)
     console.print(status_table(SUMMARY))
     text = console.export_text()
-    assert "150 (75%)" in text
+    assert "150 (75.0%)" in text
     assert "out.mkv 190 (skipped 5)" in text
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -58,3 +59,16 @@ def test_closing_closes_what_is_played() -> None:
     inner = ListSource(plain_frames(1))
     PacedSource(inner).close()
     assert inner.is_closed
+
+
+def test_slow_reader_is_not_waited_for_and_what_that_costs_is_counted() -> None:
+    """The timetable is open-loop: frames taken late are late, those behind them are due at their own time."""
+    source = PacedSource(ListSource(frames_with_times([0, 20, 40])))
+    assert isinstance(source.read(PATIENCE_S), Frame)
+    time.sleep(0.06)
+    frames, _ = read_all(source)
+    assert len(frames) == 2
+    lateness = source.lateness.report("lateness")
+    assert lateness.count == 3
+    assert lateness.max is not None
+    assert lateness.max >= 40
