@@ -23,7 +23,8 @@ WORST_FRAMES = 3
 PAGE, VALUES = "index.html", "report.json"
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
-table{border-collapse:collapse;margin:1rem 0}td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
+table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}
+td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
 td.n{text-align:right;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:.3rem;width:46%}
 img{width:100%}caption{text-align:left;font-weight:600}.hash{font-family:monospace;overflow-wrap:anywhere}"""
 
@@ -89,7 +90,7 @@ def _views(pixels: Pixels, before: Pixels, after: Pixels) -> dict[str, Pixels]:
 
 
 def _page(found: QuantizeReport, model: str, shown: Sequence[tuple[str, dict[str, str]]]) -> str:
-    title = f"{model} in {found.config.format}"
+    title = f"{Path(model).name} in {found.config.format}"
     parts = [
         f"<h1>{escape(title)}</h1>",
         _summary(found),
@@ -100,7 +101,8 @@ def _page(found: QuantizeReport, model: str, shown: Sequence[tuple[str, dict[str
         _calibration(found),
     ]
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
         f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
     )
 
@@ -187,9 +189,11 @@ def _calibration(found: QuantizeReport) -> str:
     return f"<h2>Calibrated on {count} frames</h2>{mark}{digest}<p>{names}</p>"
 
 
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    lines = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns in which no row says anything are left out."""
+    kept = [place for place in range(len(head)) if any(row[place] not in (None, "") for row in rows)]
+    heads = "".join(f"<th>{escape(head[place])}</th>" for place in kept)
+    lines = "".join("<tr>" + "".join(_cell(row[place]) for place in kept) + "</tr>" for row in rows)
     return f"<table><caption>{escape(caption)}</caption><tr>{heads}</tr>{lines}</table>"
 
 

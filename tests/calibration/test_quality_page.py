@@ -101,8 +101,17 @@ def test_page_has_every_frame_and_the_mean(work: Quantization, page: Reader) -> 
 def test_page_has_every_decision(work: Quantization, page: Reader) -> None:
     table = page.tables[-1]
     assert [row[0] for row in table[1:]] == [site.name for site in work.report().sites]
-    assert [row[3] for row in table[1:]] == ["int8"] * 5 + ["float"]
+    place = table[0].index("computes in")
+    assert [row[place] for row in table[1:]] == ["int8"] * 5 + ["float"]
     assert table[-1][-1] == "the global skip: the picture itself passes here"
+
+
+def test_columns_nobody_fills_are_left_out(work: Quantization, tmp_path: Path) -> None:
+    assert all(site.module == "" for site in work.report().sites)
+    write_quality_page(work.report(), work, tmp_path / "page", "/somewhere/small.onnx")
+    page = Reader((tmp_path / "page" / "index.html").read_text())
+    assert "module" not in page.tables[-1][0]
+    assert "/somewhere" not in page.text
 
 
 def test_page_has_the_frames_and_their_hash(work: Quantization, page: Reader) -> None:
