@@ -26,7 +26,7 @@ from ..core.artifacts import OnnxFile, load_whole, metadata_of, open_onnx, write
 from ..core.errors import DeblurrtError, InputError, QualityError
 from ..core.optional import require
 from ..runtime.session import contract_of, prepare
-from ..runtime.shipped_models import ALIASES, SHIPPED, find_model
+from ..runtime.shipped_models import ALIASES, SHIPPED
 from .kept_rows import Plan, Row
 from .measured_process import MeasuredProcess, measured_process
 from .quantize_zoo import COMMAND, ZOO_FRAMES, engine_row, exported, frames_folder
@@ -102,11 +102,24 @@ def modelopt_rows(plan: Plan, python: Path | None) -> Iterator[Row]:
 
 def _contest(plan: Plan, name: str) -> Contest:
     if name in SHIPPED | ALIASES.keys():
-        file, root = open_onnx(find_model(name)), plan.data / "pairs" / "reds_seq000"
-    else:
-        file = exported(name, plan.work)
-        root = frames_folder(plan, file)
-    return Contest.of(file, root)
+        return Contest.of(_exported_for_tensorrt(name, plan.work), plan.data / "pairs" / "reds_seq000")
+    file = exported(name, plan.work)
+    return Contest.of(file, frames_folder(plan, file))
+
+
+def _exported_for_tensorrt(name: str, work: Path) -> OnnxFile:
+    """A shipped network in float; as it ships it is written for CPUs, with padding of bytes TensorRT has not.
+
+    Raises:
+        QualityError: The command that exports it failed.
+    """
+    path = work / f"{name}_float.onnx"
+    if not path.is_file():
+        command = [*COMMAND, "export", name, "--target", "tensorrt", "--output", str(path)]
+        ran = measured_process(command, path.with_suffix(".log"))
+        if ran.status != 0:
+            raise QualityError(f"deblurrt export ended with {ran.status}: {ran.last_line}")
+    return open_onnx(path)
 
 
 def contest_row(contest: Contest, work: Path, name: str, by: tuple[str, str], python: str) -> Row:
