@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from deblurrt.runtime.device_facts import device_facts
 
 
