@@ -41,8 +41,8 @@ class Network(Protocol):
     def warm_up(self, size: tuple[int, int]) -> None:
         """Compile for frames of ``size`` (height, width) and run once."""
 
-    def cancel(self) -> None:
-        """Stop a run that another thread waits for, where that is possible; it raises there."""
+    def cancel(self) -> bool:
+        """Stop a run that another thread waits for, which raises ``BackendError``; whether that is possible."""
 
     def close(self) -> None:
         """Release everything; closing twice is fine."""

@@ -83,14 +83,13 @@ class OverlappingBackend(Backend, Protocol):
 class StoppableBackend(Backend, Protocol):
     """A backend whose run can be stopped."""
 
-    def cancel(self) -> None:
-        """Stop the run another thread waits for, which raises ``BackendError``; later ones are not touched."""
+    def cancel(self) -> bool:
+        """Stop the run another thread waits for, which raises ``BackendError``; whether that is possible."""
 
 
-def cancel_run(backend: Backend) -> None:
-    """Stop the run another thread waits for, where the backend can."""
-    if hasattr(backend, "cancel"):
-        cast("StoppableBackend", backend).cancel()
+def cancel_run(backend: Backend) -> bool:
+    """Stop the run another thread waits for; whether the backend can."""
+    return hasattr(backend, "cancel") and cast("StoppableBackend", backend).cancel()
 
 
 @dataclass(frozen=True, slots=True)

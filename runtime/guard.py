@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import BackendError
 from ..core.tensors import Array, TensorSpec
-from .backend import Backend
+from .backend import Backend, cancel_run
 from .frame import Pixels
 from .session import Session
 
@@ -146,6 +146,9 @@ class CheckedBackend:
                     f"the network's output {name!r} lies far outside its range ({share:.0%} of it, 0 to {self._top:g})"
                 )
         return given
+
+    def cancel(self) -> bool:
+        return cancel_run(self._backend)
 
     def close(self) -> None:
         self._backend.close()

@@ -200,9 +200,10 @@ class IsolatedNetwork:
         """Compile for frames of ``size`` (height, width) and run once."""
         self._describe(self._process.warm_up(self._index, size))
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """Kill the process, from any thread; a call that waits for it raises ``BackendError``."""
         self._process.kill()
+        return True
 
     def close(self) -> None:
         """End the process; closing twice is fine."""

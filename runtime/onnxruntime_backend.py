@@ -108,10 +108,11 @@ class OnnxRuntimeBackend:
         self._call(self._session.run_with_iobinding, binding)
         return results
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """Stop the run another thread waits for; it raises once the operator at work is done."""
         if self._run_options is not None:
             self._run_options.terminate = True
+        return True
 
     def _call(self, run: Any, *arguments: Any) -> Any:
         self._run_options = self._runtime.RunOptions()

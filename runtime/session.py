@@ -130,9 +130,9 @@ class Session:
         """Empty: what runs in this process is lost with it."""
         return ""
 
-    def cancel(self) -> None:
-        """Stop a run that another thread waits for, where the backend can; that raises ``BackendError``."""
-        cancel_run(self.backend)
+    def cancel(self) -> bool:
+        """Stop a run that another thread waits for, which raises ``BackendError`` there; whether the backend can."""
+        return cancel_run(self.backend)
 
     def close(self) -> None:
         """Release the backend; closing twice is fine."""

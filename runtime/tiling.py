@@ -252,9 +252,9 @@ class TiledBackend:
             lengths[axis] = length
         return tuple(lengths)
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
         """Stop the run of a tile, and with it that of the frame."""
-        cancel_run(self._backend)
+        return cancel_run(self._backend)
 
     def close(self) -> None:
         """Release the backend; closing twice is fine."""

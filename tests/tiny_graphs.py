@@ -52,6 +52,26 @@ def write_identity(
     return write_graph(path, [node], values, contract=contract.to_json() if contract else None)
 
 
+def write_endless(path: Path) -> Path:
+    """Write a graph that gives ``frames`` back, but never those that are all white."""
+    loop = [helper.make_node("Identity", [name], [f"{name}_again"]) for name in ("goes_on", "picture")]
+    within = [
+        helper.make_tensor_value_info("number", TensorProto.INT64, []),
+        helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+        value("picture"),
+    ]
+    again = [helper.make_tensor_value_info("goes_on_again", TensorProto.BOOL, []), value("picture_again")]
+    nodes = [
+        helper.make_node("ReduceMin", ["frames"], ["darkest"], keepdims=0),
+        helper.make_node("Equal", ["darkest", "white"], ["is_white"]),
+        helper.make_node(
+            "Loop", ["", "is_white", "frames"], ["restored"], body=helper.make_graph(loop, "loop", within, again)
+        ),
+    ]
+    constants = [numpy_helper.from_array(np.array(255, np.uint8), "white")]
+    return write_graph(path, nodes, ([value("frames")], [value("restored")]), constants, FrameContract().to_json())
+
+
 def write_conv(path: Path, kernel: NDArray[np.float32], contract: FrameContract | None = None) -> Path:
     """Write a float graph of one 3x3 convolution, ``kernel`` being ``[3, 3, 3, 3]``."""
     node = helper.make_node("Conv", ["frames", "kernel"], ["restored"], pads=[1, 1, 1, 1])

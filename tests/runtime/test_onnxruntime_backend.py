@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,8 @@ from deblurrt.core.optional import require
 from deblurrt.runtime.backend import BackendConfig
 from deblurrt.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from deblurrt.runtime.shipped_models import find_model
-from tests.tiny_graphs import write_identity
+from tests.live_fakes import PATIENCE_S
+from tests.tiny_graphs import write_endless, write_identity
 
 onnxruntime = require("onnxruntime", purpose="compare with it")
 
@@ -62,6 +66,34 @@ def test_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match="onnxruntime is needed to run a model and is not installed"):
         OnnxRuntimeBackend(IDENTITY, BackendConfig())
+
+
+@pytest.mark.fault("E4", "a run of ONNX Runtime that never ends is cancelled", "it ends at once, the next one is right")
+def test_cancelled_run_ends_and_the_next_one_is_right(tmp_path: Path, fault_result: Callable[[str], None]) -> None:
+    backend = OnnxRuntimeBackend(open_onnx(write_endless(tmp_path / "endless.onnx")), BackendConfig(threads=1))
+    frames = np.full((1, 8, 8, 3), 7, np.uint8)
+    assert np.array_equal(backend.run({"frames": frames})["restored"], frames)
+    ended: list[tuple[BaseException, float]] = []
+
+    def run() -> None:
+        try:
+            backend.run({"frames": np.full_like(frames, 255)})
+        except BackendError as error:
+            ended.append((error, time.perf_counter()))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    cancelled_s = time.perf_counter()
+    backend.cancel()
+    thread.join(PATIENCE_S)
+    ((error, ended_s),) = ended
+    assert "terminate" in str(error)
+    assert np.array_equal(backend.run({"frames": frames})["restored"], frames)
+    backend.close()
+    backend.cancel()
+    fault_result(f"ended {(ended_s - cancelled_s) * 1e3:.1f} ms after the request; the next run is right")
 
 
 class GpuRuntime:
