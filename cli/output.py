@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,8 @@ def check_apart(outputs: Mapping[str, Path | str | None], inputs: Mapping[str, P
 def write_json(place: str | None, values: dict[str, Any]) -> None:
     """Write ``values`` to a file, or to standard output for ``-``; None writes nothing.
 
+    A reader of standard output that has gone away wants no more, which is no error.
+
     Raises:
         OutputError: The file cannot be written.
     """
@@ -71,6 +75,10 @@ def write_json(place: str | None, values: dict[str, Any]) -> None:
         return
     text = json.dumps(values, indent=2)
     if place == STDOUT:
-        click.echo(text)
+        try:
+            click.echo(text)
+        except BrokenPipeError:
+            # else what is left of the text fails once more when the process ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     write_whole(Path(place), f"{text}\n".encode())

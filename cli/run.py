@@ -15,11 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..core.errors import IncompleteError, UsageError
 from ..runtime.job import Progress as OnProgress
 from ..runtime.job import RunConfig, RunSummary, run
+from ..runtime.latency import latency_text
 from ..runtime.pipeline import Counts
 from ..runtime.session import Session, SessionConfig
 from ..runtime.shipped_models import SHIPPED
 from ..runtime.sources import STANDARD_INPUT, SourceInfo, open_source
 from ..runtime.terminal import Result
+from .ffmpeg_args import ffmpeg_args
+from .file_run_facts import FileFacts
 from .live_options import LIVE_OPTIONS, live_choice, live_options
 from .live_run import live_job_config, run_cameras
 from .live_view import view_thread
@@ -42,6 +45,7 @@ Examples:
   deblurrt run 0 --view 8080                (the first camera, watched in a browser)
   ffmpeg -i in.ts -f yuv4mpegpipe - | deblurrt run - out.mkv   (plain RGB with --raw 720x1280@30)
   deblurrt run drive.mp4 - | ffplay -       (Y4M for the next program; raw:- is plain RGB)
+  deblurrt run a.mp4 raw:- | ffmpeg $(deblurrt run a.mp4 raw:- --print-ffmpeg-args) out.webm
   deblurrt run 0 shm://front                (for other programs; also zmq+tcp://, window://)"""
 
 
@@ -79,6 +83,12 @@ class _RunCommand(SectionedCommand):
     help="Files: write what the network gives, though it is black, no number, or, blurred again, not its input; for "
     "networks that change brightness or colours on purpose.",
 )
+@click.option(
+    "--print-ffmpeg-args",
+    "prints_ffmpeg_args",
+    is_flag=True,
+    help="Print what the ffmpeg that reads an output raw:- or -, or writes SOURCE -, must be told, and end.",
+)
 @click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @json_option
@@ -89,6 +99,7 @@ def run_command(
     checkpoint: Path | None,
     tlsc: str | None,
     is_unguarded: bool,
+    prints_ffmpeg_args: bool,
     side_by_side: bool,
     force: bool,
     json_place: str | None,
@@ -111,16 +122,19 @@ def run_command(
     check_json_place(json_place)
     check_stdout(sinks, json_place)
     check_apart({"--ledger": choice.ledger, "--json": json_place}, {"the source": source})
-    config = session_config(model, **options)
+    config, chosen = session_config(model, **options), ModelChoice(model, checkpoint, tlsc)
+    if prints_ffmpeg_args:
+        click.echo(ffmpeg_args(choice, sinks, chosen, config))
+        return 0
     if choice.is_live:
         if is_unguarded:
             raise UsageError("--no-guard goes with files; a live run always compares pictures with their input")
         job = live_job_config(choice, side_by_side, force)
-        return run_cameras(choice, sinks, ModelChoice(model, checkpoint, tlsc), config, job, json_place)
+        return run_cameras(choice, sinks, chosen, config, job, json_place)
     with stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
         session: SessionConfig | Session = config
         if is_network(model) or checkpoint or tlsc:
-            session = stack.enter_context(open_model(ModelChoice(model, checkpoint, tlsc), config).session)
+            session = stack.enter_context(open_model(chosen, config).session)
         view = stack.enter_context(view_thread(choice))
         # standard input can be opened once only
         opened = open_source(source, choice.raw, reading.untagged_matrix) if source == STANDARD_INPUT else source
@@ -137,8 +151,9 @@ def run_command(
             has_guard=not is_unguarded,
             untagged_matrix=reading.untagged_matrix,
         )
-        summary = run(opened, [sink for sink in sinks if sink not in others], job_config, on_progress, stop)
-    write_json(json_place, summary.to_dict())
+        facts = FileFacts(chosen, config, on_progress)
+        summary = run(opened, [sink for sink in sinks if sink not in others], job_config, facts.look, stop)
+    write_json(json_place, facts.to_dict(summary))
     _print_summary(summary)
     if caught:
         return 128 + caught[0]
@@ -176,12 +191,11 @@ def _progress_bar() -> Iterator[OnProgress]:
 
 
 def _print_summary(summary: RunSummary) -> None:
-    latency = summary.latency_ms
-    percentiles = ", ".join(f"{name} {latency[name]} ms" for name in ("p50", "p90", "p99") if latency[name] is not None)
     console = terminal()
     console.print(
         f"{summary.states['deblurred']} of {summary.captured} frames deblurred in {summary.elapsed_s:.1f} s "
-        f"({summary.fps} fps) with {summary.model} on {summary.backend}; from decoded to written {percentiles}",
+        f"({summary.fps} fps) with {summary.model} on {summary.backend}; from decoded to written "
+        f"{latency_text(summary.latency_ms)}",
         highlight=False,
         soft_wrap=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -26,6 +27,9 @@ class RawPipe:
     Args:
         options: Scale, frame rate, and what to do when the reader is gone.
         descriptor: Where to write; kept open by whoever opened it.
+
+    Raises:
+        OutputError: There is no standard output.
     """
 
     name = "-"
@@ -34,6 +38,9 @@ class RawPipe:
 
     def __init__(self, options: ResultSinkOptions, descriptor: int = STDOUT) -> None:
         self._options = options
+        if descriptor == STDOUT and sys.__stdout__ is None:
+            # its number may be that of any file by now
+            raise OutputError("standard output is closed; give it a program or a file, or name another output")
         # a copy: whoever closes or flushes the other one is not in the way
         self._descriptor: int | None = os.dup(descriptor)
         self._size: tuple[int, int] | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from deblurrt.core.errors import UsageError
+from deblurrt.core.errors import OutputError, UsageError
 from deblurrt.runtime.result_sinks import ResultSinkOptions, open_result_sinks
 from deblurrt.runtime.shm_ring import FOLDER, ShmRing, path_of
 
@@ -84,3 +84,31 @@ def test_each_camera_has_a_ring_and_shares_the_rest() -> None:
 def test_one_pipe_cannot_hold_two_cameras() -> None:
     with pytest.raises(UsageError, match="holds one camera's video, not 2"):
         open_result_sinks("-", 2, ResultSinkOptions())
+
+
+@pytest.mark.fault("K5", "reader of `--json -` closes it", "exit 0, no traceback")
+def test_reader_that_wants_no_account_is_no_error(clip: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, clip, tmp_path / "out.mkv", "--json", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        run.stdout.close()
+        assert run.stderr is not None
+        said = run.stderr.read().decode()
+        assert run.wait(PATIENCE_S) == 0
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
+
+
+@pytest.mark.fault("K5", "standard output is closed from the start", "one line, exit 7")
+def test_standard_output_that_is_closed_is_told(clip: Path) -> None:
+    script = 'exec "$@" >&-'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *COMMAND, clip, "raw:-"],
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=PATIENCE_S,
+        text=True,
+    )
+    assert done.returncode == OutputError.exit_code
+    assert "standard output is closed" in done.stderr
+    assert "Traceback" not in done.stderr
