@@ -14,7 +14,7 @@ from .live_options import LiveChoice
 from .output import terminal
 
 #: what the view is told of a run's account
-STATUS_KEYS = ("model", "backend", "streams", "sinks", "energy_j_per_frame", "thermal")
+STATUS_KEYS = ("model", "backend", "streams", "energy_j_per_frame", "thermal")
 
 
 class ViewAdapter:
@@ -34,13 +34,22 @@ class ViewAdapter:
     def status(self, summary: Mapping[str, Any]) -> None:
         """Show the account of a run."""
         known = {key: summary[key] for key in STATUS_KEYS if key in summary}
-        self._view.status({**known, "device": {**device_facts(), **facts_of_run(summary)}})
+        sinks = {name: _sink_facts(counts) for name, counts in summary["sinks"].items()}
+        device = {**device_facts(), **facts_of_run(summary)}
+        self._view.status({**known, "sinks": sinks, "device": device})
 
     def close(self) -> None:
         self._view.close()
 
     def give_up(self) -> None:
         self._view.close()
+
+
+def _sink_facts(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page says of an output; what is None or 0 there is not shown."""
+    latency = counts["latency_ms"]
+    percentiles = {f"{name} ms": latency[name] for name in ("p50", "p99")}
+    return {**{name: counts[name] for name in ("emitted", "skipped", "late")}, **percentiles, "error": counts["error"]}
 
 
 def open_view(choice: LiveChoice) -> ViewAdapter | None:
