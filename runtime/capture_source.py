@@ -182,7 +182,7 @@ class CaptureSource:
         self._fps = self._config.fps or (described.fps if is_believable(described.fps) else None)
         height, width = described.size
         if described.color.is_assumed and height >= HD_HEIGHT_PX:
-            logger.warning("%s does not say how its colours are coded; taken as BT.709", self.name)
+            logger.warning("%s does not name its colour matrix; taken as BT.709 (--untagged-matrix)", self.name)
         text = f"{height}x{width} {described.coding}"
         if is_new_connection:
             self._say("opened", f"{text} through {described.reader}")

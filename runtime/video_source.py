@@ -129,7 +129,8 @@ class VideoFileSource:
     def _describe(self, frame: VideoFrame) -> tuple[ColorSpec, Orientation]:
         color = color_of_frame(frame, self._untagged_matrix)
         if color.is_assumed and frame.height >= HD_HEIGHT_PX:
-            logger.warning("%s does not say how its colours are coded; taken as BT.709", self._path.name)
+            message = "%s does not say how its colours are coded; taken as BT.709 (--untagged-matrix says otherwise)"
+            logger.warning(message, self._path.name)
         return color, orientation_of(frame)
 
     def _decode(self) -> Iterator[VideoFrame]:

@@ -88,7 +88,7 @@ def test_one_pipe_cannot_hold_two_cameras() -> None:
 
 @pytest.mark.fault("K5", "reader of `--json -` closes it", "exit 0, no traceback")
 def test_reader_that_wants_no_account_is_no_error(clip: Path, tmp_path: Path) -> None:
-    command = [*COMMAND, clip, tmp_path / "out.mkv", "--json", "-"]
+    command = [*COMMAND, str(clip), str(tmp_path / "out.mkv"), "--json", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout is not None
         run.stdout.close()

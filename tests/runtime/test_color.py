@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from deblurrt.runtime.color import ColorConverter, ColorSpec, color_of_frame
+from deblurrt.runtime.color import MATRICES, ColorConverter, ColorSpec, color_of_frame
 
 from .clips import patch_picture, patches_of, yuv_frame
 
@@ -39,6 +39,16 @@ def test_encoded_frame_is_tagged() -> None:
 def test_untagged_video_is_bt709_from_720_lines_on(height: int, matrix: int) -> None:
     color = color_of_frame(av.VideoFrame(64, height, "yuv420p"))
     assert (color.matrix, color.is_full_range, color.is_assumed) == (matrix, False, True)
+
+
+@pytest.mark.parametrize("matrix", MATRICES.values())
+def test_matrix_a_user_names_is_that_of_untagged_video_only(matrix: int) -> None:
+    color = color_of_frame(av.VideoFrame(64, 720, "yuv420p"), matrix)
+    assert (color.matrix, color.is_assumed) == (matrix, False)
+    tagged = ColorSpec(matrix=5, is_full_range=True, primaries=5, transfer=6)
+    frame = ColorConverter().frame_from_rgb(patch_picture((16, 320)), tagged, "yuv420p")
+    assert color_of_frame(frame, matrix) == tagged
+    assert color_of_frame(av.VideoFrame(64, 48, "rgb24"), matrix).matrix == 0
 
 
 def test_yuvj_formats_are_full_range() -> None:

@@ -13,6 +13,7 @@ import pytest
 from deblurrt.core.errors import IncompleteError, SourceError
 from deblurrt.runtime.color import ColorSpec
 from deblurrt.runtime.frame import Frame
+from deblurrt.runtime.sources import open_source
 from deblurrt.runtime.video_source import VideoFileSource
 
 from .clips import ClipConfig, Pixels, noise_frames, patch_picture, patches_of, write_clip, yuv_frame
@@ -73,10 +74,23 @@ def test_untagged_video_is_read_as_its_size_suggests(tmp_path: Path, height: int
     assert np.abs(patches_of(frame.pixels) - patches_of(picture)).max() <= COLOR_TOLERANCE_LEVELS
 
 
+@pytest.mark.parametrize(("height", "matrix"), [(48, 1), (720, 6)])
+def test_untagged_video_is_read_as_the_user_says(
+    tmp_path: Path, height: int, matrix: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = patch_picture((height, 160))
+    path = write_clip(tmp_path / "a.mp4", [yuv_frame(picture, ColorSpec(matrix, False), "yuv420p")])
+    with closing(open_source(path, untagged_matrix=matrix)) as source:
+        (frame,) = list(source)
+    assert frame.color == ColorSpec(matrix, False)
+    assert np.abs(patches_of(frame.pixels) - patches_of(picture)).max() <= COLOR_TOLERANCE_LEVELS
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
 def test_assuming_the_colours_of_hd_video_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frames_of(write_clip(tmp_path / "hd.mp4", noise_frames(3, (720, 16))))
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "hd.mp4 does not say how its colours are coded; taken as BT.709"
+        "hd.mp4 does not say how its colours are coded; taken as BT.709 (--untagged-matrix says otherwise)"
     ]
 
 
