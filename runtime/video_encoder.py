@@ -19,6 +19,7 @@ from .stream_copy import StreamCopy
 if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.packet import Packet
+    from av.video.frame import VideoFrame
 
 #: suffix -> FFmpeg's muxer
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
@@ -62,6 +63,10 @@ FILE_ENCODER = EncoderConfig()
 LIVE_ENCODER = EncoderConfig(tune="zerolatency", codec="auto")
 
 
+class EncoderError(OutputError):
+    """The encoder refuses to go on, such as one in hardware that was taken away; disk and place are fine."""
+
+
 class VideoEncoder:
     """An open video file; errors of FFmpeg and the disk come out as they are.
 
@@ -72,6 +77,9 @@ class VideoEncoder:
         rate: Nominal frames per second.
         config: How frames are compressed.
         copy: Sound and subtitles to go with it; not closed here.
+
+    Attributes:
+        given: Pictures the encoder has given so far.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class VideoEncoder:
         height, width = first.size
         self._pixel_format = "yuv444p" if height % 2 or width % 2 else "yuv420p"
         self._clock, self._copy = FrameClock(first, rate), copy
+        self._taken = self.given = 0
         self._converter = ColorConverter()
         self._output = _open(part, CONTAINERS[suffix], self._clock.time_base)
         codec = working_codec(self._size, self._pixel_format) if config.codec == "auto" else config.codec
@@ -98,6 +107,7 @@ class VideoEncoder:
         """Encode one frame.
 
         Raises:
+            EncoderError: The encoder failed.
             OutputError: Its size is not that of the first.
         """
         if frame.size != self._size:
@@ -107,11 +117,21 @@ class VideoEncoder:
             )
         picture = self._converter.frame_from_rgb(frame.pixels, self._color, self._pixel_format)
         picture.pts, picture.time_base = self._clock.ticks_of(frame), self._clock.time_base
-        self._mux(self._stream.encode(picture))
+        self._mux(self._encoded(picture))
+        self._taken += 1
+
+    @property
+    def held(self) -> int:
+        """Frames the encoder took and has not given back."""
+        return self._taken - self.given
 
     def finish(self) -> None:
         """Write what encoder and copy still hold, and the end of the file."""
-        self._mux(self._stream.encode(None))
+        self._mux(self._encoded(None))
+        self.cut()
+
+    def cut(self) -> None:
+        """Write the end of the file without what the encoder still holds."""
         if self._copy is not None:
             self._copy.copy_rest(self._clock.last_s, self._output)
         self._output.close()
@@ -134,7 +154,16 @@ class VideoEncoder:
         if self._copy is not None:
             context.sample_aspect_ratio = self._copy.pixel_aspect(is_portrait=self._size[0] > self._size[1])
 
+    def _encoded(self, picture: VideoFrame | None) -> list[Packet[Any]]:
+        try:
+            packets: list[Packet[Any]] = self._stream.encode(picture)
+        except require("av", purpose="write video").FFmpegError as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise EncoderError(f"the encoder {self._stream.codec_context.name} failed: {reason}") from error
+        return packets
+
     def _mux(self, packets: list[Packet[Any]]) -> None:
+        self.given += len(packets)
         for packet in packets:
             if self._copy is not None and packet.dts is not None:
                 self._copy.copy_until(packet.dts * packet.time_base, self._output)

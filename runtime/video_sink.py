@@ -73,6 +73,7 @@ class VideoFileSink:
         """Encode one frame; the first decides size, clock and colours.
 
         Raises:
+            EncoderError: The encoder failed; ``cut`` keeps what it made.
             OutputError: The disk is full, the place cannot be written, or the size changed.
         """
         if self._is_over or self._has_failed:
@@ -119,6 +120,28 @@ class VideoFileSink:
             self._part.unlink(missing_ok=True)
         if self._copy is not None:
             self._copy.close()
+
+    def cut(self) -> int:
+        """End the file where its encoder failed, and move it into place; without a picture there is none.
+
+        Returns:
+            Frames that the encoder took with it.
+
+        Raises:
+            OutputError: The disk is full, or the place was taken meanwhile.
+        """
+        assert self._encoder is not None
+        if not self._encoder.given:
+            self.abort()
+            return self._encoder.held
+        with self._guarded():
+            self._encoder.cut()
+            check_still_free(self._path, force=self._force)
+            self._part.replace(self._path)
+        self._is_over = True
+        if self._copy is not None:
+            self._copy.close()
+        return self._encoder.held
 
     def give_up(self) -> None:
         """Stop writing and leave what there is beside its final place; it plays up to its end."""
