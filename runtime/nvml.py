@@ -39,50 +39,36 @@ class NvmlGpu:
     def __init__(self, library: Any, index: int) -> None:
         self._library = library
         self._handle = ctypes.c_void_p()
-        self._check(library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(self._handle)), f"GPU {index}")
+        _call(library, "nvmlDeviceGetHandleByIndex_v2", index, ctypes.byref(self._handle))
         text = ctypes.create_string_buffer(_NAME_BYTES)
-        self._check(library.nvmlDeviceGetName(self._handle, text, _NAME_BYTES), f"name of GPU {index}")
+        _call(library, "nvmlDeviceGetName", self._handle, text, _NAME_BYTES)
         self.name = f"GPU {index} {text.value.decode(errors='replace')}"
 
     def energy_mj(self) -> int:
         """Energy since the driver was loaded, millijoules, of the whole board."""
-        value = ctypes.c_ulonglong()
-        self._check(self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle, ctypes.byref(value)), "energy")
-        return value.value
+        return self._read("nvmlDeviceGetTotalEnergyConsumption", ctypes.c_ulonglong())
 
     def temperature_c(self) -> float:
         """Of the chip, degrees Celsius."""
-        value = ctypes.c_uint()
-        code = self._library.nvmlDeviceGetTemperature(self._handle, _TEMPERATURE_GPU, ctypes.byref(value))
-        self._check(code, "temperature")
-        return float(value.value)
+        return float(self._read("nvmlDeviceGetTemperature", ctypes.c_uint(), _TEMPERATURE_GPU))
 
     def clocks_mhz(self) -> dict[str, float]:
         """Clocks at this moment by kind."""
-        clocks = {}
-        for kind, number in _CLOCKS.items():
-            value = ctypes.c_uint()
-            self._check(self._library.nvmlDeviceGetClockInfo(self._handle, number, ctypes.byref(value)), "clocks")
-            clocks[kind] = float(value.value)
-        return clocks
+        read = "nvmlDeviceGetClockInfo"
+        return {kind: float(self._read(read, ctypes.c_uint(), number)) for kind, number in _CLOCKS.items()}
 
     def throttle_reasons(self) -> list[str]:
         """Why clocks are held back at this moment; empty where they are not."""
-        value = ctypes.c_ulonglong()
-        code = self._library.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle, ctypes.byref(value))
-        self._check(code, "throttle reasons")
-        return [reason for bit, reason in _REASONS.items() if value.value & bit]
+        bits = self._read("nvmlDeviceGetCurrentClocksThrottleReasons", ctypes.c_ulonglong())
+        return [reason for bit, reason in _REASONS.items() if bits & bit]
 
     def power_limit_w(self) -> float:
         """What the board may draw, watts."""
-        value = ctypes.c_uint()
-        self._check(self._library.nvmlDeviceGetEnforcedPowerLimit(self._handle, ctypes.byref(value)), "power limit")
-        return value.value / 1000
+        return self._read("nvmlDeviceGetEnforcedPowerLimit", ctypes.c_uint()) / 1000
 
-    def _check(self, code: int, what: str) -> None:
-        reasons = {_NOT_SUPPORTED: "not supported by this GPU", _NO_PERMISSION: "no permission"}
-        if code != _SUCCESS:
-            raise OSError(f"{what}: {reasons.get(code, f'NVML error {code}')}")
+    def _read(self, function: str, value: ctypes.c_uint | ctypes.c_ulonglong, *arguments: int) -> int:
+        _call(self._library, function, self._handle, *arguments, ctypes.byref(value))
+        return value.value
 
 
 def open_nvml(load: Load = ctypes.CDLL) -> list[NvmlGpu]:
@@ -95,11 +81,18 @@ def open_nvml(load: Load = ctypes.CDLL) -> list[NvmlGpu]:
         library = load(LIBRARY)
     except OSError as error:
         raise OSError(f"no NVIDIA driver ({LIBRARY} does not load)") from error
-    code = library.nvmlInit_v2()
-    if code != _SUCCESS:
-        raise OSError(f"NVML does not start (error {code})")
+    _call(library, "nvmlInit_v2")
     count = ctypes.c_uint()
-    code = library.nvmlDeviceGetCount_v2(ctypes.byref(count))
-    if code != _SUCCESS:
-        raise OSError(f"NVML does not count GPUs (error {code})")
+    _call(library, "nvmlDeviceGetCount_v2", ctypes.byref(count))
     return [NvmlGpu(library, index) for index in range(count.value)]
+
+
+def _call(library: Any, function: str, *arguments: Any) -> None:
+    """Call a function; ``OSError`` with the reason where it is missing or fails."""
+    try:
+        code = getattr(library, function)(*arguments)
+    except AttributeError as error:
+        raise OSError(f"{function}: not in this driver") from error
+    if code != _SUCCESS:
+        reasons = {_NOT_SUPPORTED: "not supported by this GPU", _NO_PERMISSION: "no permission"}
+        raise OSError(f"{function}: {reasons.get(code, f'NVML error {code}')}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,13 +67,15 @@ def read_thermal(root: Path, gpus: Sequence[NvmlGpu] = ()) -> ThermalState:
     temperatures, clocks, mode = zone_temperatures(root), _clocks(root), _power_mode(root)
     throttled: list[str] | None = None
     for gpu in gpus:
-        try:
+        with suppress(OSError):  # what a GPU does not tell is left out
             temperatures[gpu.name] = gpu.temperature_c()
+        with suppress(OSError):
             clocks |= {f"{gpu.name} {kind}": clock_mhz for kind, clock_mhz in gpu.clocks_mhz().items()}
-            throttled = [*(throttled or []), *(f"{gpu.name}: {reason}" for reason in gpu.throttle_reasons())]
+        with suppress(OSError):
+            reasons = [f"{gpu.name}: {reason}" for reason in gpu.throttle_reasons()]
+            throttled = [*(throttled or []), *reasons]
+        with suppress(OSError):
             mode[f"{gpu.name} power limit"] = f"{gpu.power_limit_w():.0f} W"
-        except OSError:  # what a GPU does not tell is left out
-            continue
     return ThermalState(temperatures, clocks, throttled, _throttle_counts(root), mode)
 
 

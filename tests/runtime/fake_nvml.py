@@ -16,7 +16,7 @@ class FakeGpu:
 
     name: str = "NVIDIA RTX A4000"
     energy_mj: int | None = 0
-    temperature_c: int = 50
+    temperature_c: int | None = 50
     sm_mhz: int = 1500
     memory_mhz: int = 7000
     reasons: int = 0

@@ -171,7 +171,9 @@ def test_sensor_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
 
 def test_graphics_board_without_a_counter_says_so(tmp_path: Path) -> None:
     _, unavailable = find_rails(tmp_path, open_nvml(FakeNvml(FakeGpu(energy_mj=None)).load))
-    assert unavailable["NVML GPU 0 NVIDIA RTX A4000"] == "energy: not supported by this GPU"
+    assert (
+        unavailable["NVML GPU 0 NVIDIA RTX A4000"] == "nvmlDeviceGetTotalEnergyConsumption: not supported by this GPU"
+    )
 
 
 def test_sensor_that_fails_on_the_way_is_left_out_with_the_reason(tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ def test_graphics_board_tells_temperature_clocks_and_limit(tmp_path: Path) -> No
     assert state.power_mode == {f"{name} power limit": "140 W"}
 
 
+def test_reading_that_a_driver_lacks_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(FakeNvml, "nvmlDeviceGetClockInfo")
+    state = read_thermal(tmp_path, watch_of(tmp_path, Clock(), FakeGpu(temperature_c=None)).gpus)
+    assert (state.temperatures_c, state.clocks_mhz, state.throttled) == ({}, {}, [])
+    assert state.power_mode == {"GPU 0 NVIDIA RTX A4000 power limit": "140 W"}
+
+
 @pytest.mark.fault("P1", "no sensor, no driver", "nothing is 0, the reason is said")
 def test_what_cannot_be_read_is_none_with_a_reason_and_never_zero(tmp_path: Path) -> None:
     watch = watch_of(tmp_path, Clock())
