@@ -15,6 +15,8 @@ from .sites import Site
 LEAST_SHARE = 0.5
 #: sets that are tried because errors seen alone promise more, and how large a share more that has to be
 PROMISED_SETS, LEAST_PROMISE = 6, 0.005
+#: what a promise may cost, in budgets: errors together are not quite their sum
+HOPES = tuple(1.25 - 0.01 * step for step in range(40))
 #: bits of the types layers compute in
 BITS = {"int8": 8, "fp8": 8, "w8a16": 16, "fp16": 16, "fp32": 32}
 
@@ -151,7 +153,18 @@ class BudgetSearch:
         return found
 
     def _try_promised(self, found: Trial, budget_db: float, errors: Mapping[str, float]) -> None:
-        """Try sets of a larger share whose errors, seen alone and scaled to decibels, add up to the budget at most."""
+        """Try sets of a larger share that should meet the budget, those of most first where they are few."""
+        promised = self._promised(found, budget_db, errors)
+        for index in range(PROMISED_SETS):
+            if not promised or self._is_over():
+                return
+            self.progress("exchanging layers", index, PROMISED_SETS)
+            place = 0 if len(promised) <= PROMISED_SETS - index else len(promised) // 2
+            is_within = self.try_set(promised[place]).lost_db <= budget_db
+            promised = promised[:place] if is_within else promised[place + 1 :]
+
+    def _promised(self, found: Trial, budget_db: float, errors: Mapping[str, float]) -> list[frozenset[str]]:
+        """Name sets whose errors, seen alone and scaled to decibels, add up to about the budget; falling in share."""
         sites = [site for site in self.sites if site.macs]
         gains = [float(site.macs) for site in sites]
         costs = [errors.get(site.name, 0.0) for site in sites]
@@ -162,18 +175,14 @@ class BudgetSearch:
         whole = self.try_set([site.name for site in self.sites])
         rate = (whole.lost_db - found.lost_db) / max(cost(whole) - cost(found), 1e-30)
         if rate <= 0:
-            return
-        skips = found.chosen - {site.name for site in sites}
+            return []
         bound = cost(found) + (budget_db - found.lost_db) / rate
-        for index in range(PROMISED_SETS):
-            chosen = skips | {sites[place].name for place in largest_within(gains, costs, bound)}
-            if self.share(chosen) < found.share + LEAST_PROMISE or self._is_over():
-                return
-            self.progress("exchanging layers", index, PROMISED_SETS)
-            trial = self.try_set(chosen)
-            if trial.lost_db <= budget_db:
-                found = trial
-            bound = min(cost(trial) + (budget_db - trial.lost_db) / rate, bound * (1.5 if trial is found else 0.97))
+        skips = found.chosen - {site.name for site in sites}
+        sets = {
+            skips | {sites[place].name for place in largest_within(gains, costs, bound * hope)}: None for hope in HOPES
+        }
+        worthy = [chosen for chosen in sets if self.share(chosen) >= found.share + LEAST_PROMISE]
+        return sorted(worthy, key=lambda chosen: (-self.share(chosen), sorted(chosen)))
 
     def _is_over(self) -> bool:
         is_over = self.deadline_s is not None and time.perf_counter() > self.deadline_s

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from deblurrt.calibration.frames import FrameChoice, choose_frames, neighbour_correlation
+from deblurrt.calibration import frames as frames_module
+from deblurrt.calibration.frames import LEAST_CORRELATION, FrameChoice, choose_frames, neighbour_correlation
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import SourceError, UsageError
 from deblurrt.core.pictures import read_picture, write_picture
@@ -155,3 +157,89 @@ def test_track_that_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:
     root = write_reds(tmp_path / "REDS", "train")
     with pytest.raises(UsageError, match="take --track blur_bicubic_x4"):
         choose_frames(FrameChoice((root,), track="blur"), ENLARGE)
+
+
+def test_other_seed_draws_other_frames_and_gives_another_hash(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "frames", 20)
+    drawn = [choose_frames(FrameChoice((folder,), count=5, seed=seed), DEBLUR) for seed in (0, 1)]
+    assert drawn[0].names != drawn[1].names
+    assert drawn[0].sha256 != drawn[1].sha256
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("count", [4, 7, 16])
+def test_no_frame_is_drawn_twice_whatever_the_seed(tmp_path: Path, seed: int, count: int) -> None:
+    for clip, length in (("a", 12), ("b", 3), ("c", 5)):
+        write_frames(tmp_path / "data" / clip, length, (8, 12))
+    frames = choose_frames(FrameChoice((tmp_path / "data",), count=count, seed=seed), DEBLUR)
+    judged = [shot.name for shot in frames.held_out]
+    assert (len(frames.names), len(judged)) == (count, 4)
+    assert len({*frames.names, *judged}) == count + 4
+    assert [shot.name for shot in frames.calibration] == list(frames.names)
+
+
+def test_frames_of_one_clip_are_spread_over_its_length(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "frames", 40, (8, 12))
+    frames = choose_frames(FrameChoice((folder,), count=6, held_out=0), DEBLUR)
+    places = [int(name.rpartition("/")[2]) for name in frames.names]
+    assert all(40 / 6 - 1 < later - earlier < 40 / 6 + 1 for earlier, later in pairwise(places))
+
+
+def test_sharp_pictures_are_judged_on_where_there_are_some(tmp_path: Path) -> None:
+    pairs, pictures = write_pairs(tmp_path / "pairs", 6), write_frames(tmp_path / "pictures", 20)
+    frames = choose_frames(choice(pairs, pictures, count=8), DEBLUR)
+    assert all(shot.sharp is not None for shot in frames.held_out)
+    assert any(name.startswith("pictures/") for name in frames.names)
+    assert not frames.notes
+
+
+def noisy(share: float) -> np.ndarray:
+    """A smooth picture with a share of noise."""
+    rows, columns = np.mgrid[:48, :64]
+    smooth = 127 + 60 * np.sin(rows / 9) + 60 * np.cos(columns / 9)
+    noise = np.random.default_rng(0).uniform(0, 255, (48, 64))
+    return np.repeat(((1 - share) * smooth + share * noise).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 1.0])
+def test_correlation_of_neighbours_is_that_of_textbooks(share: float) -> None:
+    grey = noisy(share)[..., 0].astype(np.float64)
+    pairs = ((grey[:, 1:], grey[:, :-1]), (grey[1:], grey[:-1]))
+    expected = max(float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) for one, other in pairs)
+    assert neighbour_correlation(noisy(share)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("step", "is_refused"), [(1e-6, True), (-1e-6, False)])
+def test_correlation_that_is_wanted_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float, is_refused: bool
+) -> None:
+    picture = noisy(0.5)
+    for index in range(5):
+        write_picture(tmp_path / f"{index}.png", picture)
+    found = neighbour_correlation(picture)
+    assert found is not None
+    monkeypatch.setattr(frames_module, "LEAST_CORRELATION", found + step)
+    if is_refused:
+        with pytest.raises(SourceError, match="is no picture"):
+            choose_frames(choice(tmp_path), DEBLUR)
+    else:
+        assert len(choose_frames(choice(tmp_path), DEBLUR).names) == 4
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("folder", ["images/kodak24", "images/mit_driveseg", "images/carnd_driving"])
+def test_photographs_are_far_from_noise(data_root: Path, folder: str) -> None:
+    path = min(path for path in (data_root / folder).iterdir() if path.suffix in (".png", ".jpg"))
+    assert (neighbour_correlation(read_picture(path)) or 0) > LEAST_CORRELATION + 0.3
+
+
+def test_every_place_has_to_be_there(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "test", 6)
+    with pytest.raises(SourceError, match="no data at"):
+        choose_frames(choice(folder, tmp_path / "nowhere", allow_test_split=True), DEBLUR)
+
+
+def test_too_few_frames_say_how_many_would_do(tmp_path: Path) -> None:
+    folder = write_frames(tmp_path / "frames", 10)
+    with pytest.raises(SourceError, match="ask for --frames 7, hold out fewer with --held-out, or give more"):
+        choose_frames(choice(folder, count=8), DEBLUR)

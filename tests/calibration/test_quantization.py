@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
-from deblurrt.calibration import FrameChoice, Frames, Quantization, QuantizeConfig, choose_frames, quantize
+from deblurrt.calibration import FrameChoice, Frames, Quantization, QuantizeConfig, Trial, choose_frames, quantize
 from deblurrt.calibration import calibrator as calibrator_module
 from deblurrt.calibration import quantization as quantization_module
 from deblurrt.calibration.tensor_statistics import load_statistics
 from deblurrt.core.artifacts import open_onnx
 from deblurrt.core.errors import InputError, QualityError, UsageError
-from tests.calibration.small_networks import CONTRACT, attentive, residual, write_frames, write_pairs
+from tests.calibration.small_networks import CONTRACT, attentive, dense, residual, shuffled, write_frames, write_pairs
 
 
 @pytest.fixture
@@ -169,3 +171,84 @@ def test_budget_keeps_the_layers_that_err_most(pictures: Frames) -> None:
     assert report.quality.lost_db <= budget
     assert 0.5 <= report.share < 1.0
     assert any(trial.is_best for trial in report.trials)
+
+
+def every_set(task: Quantization) -> list[Trial]:
+    """Measure all sets of layers, as a search would each."""
+    search = task._search()
+    names = [site.name for site in search.sites]
+    for size in range(len(names) + 1):
+        for chosen in combinations(names, size):
+            search.try_set(chosen)
+    return list(search.trials.values())
+
+
+@pytest.mark.parametrize(("network", "part"), [(dense, 0.7), (shuffled, 0.5)])
+def test_search_finds_the_cheapest_set_of_a_real_network(pictures: Frames, network: Any, part: float) -> None:
+    whole = work(pictures, QuantizeConfig("openvino"), model=network())
+    whole.run()
+    trials = every_set(whole)
+    quality = whole.report().quality
+    assert quality is not None
+    budget = part * quality.lost_db
+    best = max(trial.share for trial in trials if trial.lost_db <= budget)
+    assert 0.5 <= best < 1
+    task = work(pictures, QuantizeConfig("openvino", psnr_budget_db=budget), model=network())
+    task.run()
+    report = task.report()
+    assert report.quality is not None
+    assert report.quality.lost_db <= budget
+    assert report.share == best
+    assert len(report.trials) < len(trials)
+
+
+def test_time_that_is_over_takes_the_default_where_it_meets_the_budget(pictures: Frames) -> None:
+    losses = {}
+    for ends in (False, True):
+        task = work(pictures, QuantizeConfig("tensorrt", ends=ends))
+        task.run()
+        quality = task.report().quality
+        assert quality is not None
+        losses[ends] = quality.lost_db
+    assert losses[False] < losses[True]
+    budget = (losses[False] + losses[True]) / 2
+    task = work(pictures, QuantizeConfig("tensorrt", psnr_budget_db=budget, time_limit_s=0.0))
+    task.run()
+    assert task.report().chosen == {"conv1", "conv2", "add"}
+    assert task.report().is_cut_short
+
+
+def test_time_that_is_over_too_early_is_refused(pictures: Frames) -> None:
+    config = QuantizeConfig("openvino", psnr_budget_db=1e-6, time_limit_s=0.0)
+    with pytest.raises(QualityError, match="the time limit ended the search, give it more"):
+        work(pictures, config).run()
+
+
+def test_search_is_the_same_under_the_same_seed(pictures: Frames) -> None:
+    found = []
+    for _ in range(2):
+        task = work(pictures, QuantizeConfig("openvino", psnr_budget_db=0.02))
+        model = task.run()
+        found.append((as_bytes(model), task.report().trials, task.report().errors))
+    assert found[0] == found[1]
+    assert len(found[0][1]) > 3
+
+
+def test_notes_say_whether_correcting_biases_helps(frames: Frames) -> None:
+    task = work(frames, QuantizeConfig("openvino"))
+    task.run()
+    (note,) = [note for note in task.report().notes if note.startswith("correcting biases")]
+    found = re.search(r"squared error (\S+) with it, (\S+) without", note)
+    assert found is not None
+    is_better = float(found[1]) < float(found[2])
+    assert task.report().config.with_bias_correction == is_better
+    assert note.startswith(f"correcting biases {'helps' if is_better else 'does not help'}")
+
+
+def test_allowed_frames_of_a_test_split_are_marked_even_through_statistics(tmp_path: Path) -> None:
+    folder, place = write_frames(tmp_path / "val", 6), tmp_path / "statistics.npz"
+    frames = choose_frames(FrameChoice((folder,), allow_test_split=True), CONTRACT)
+    work(frames, QuantizeConfig(), place).run()
+    task = work(None, QuantizeConfig(), place)
+    metadata = {entry.key: entry.value for entry in task.run().metadata_props}
+    assert json.loads(metadata["deblurrt.provenance"])["calibration"]["test_split"] == "val"
