@@ -125,6 +125,7 @@ def test_missing_output_folder_is_one_line(
     assert "mkdir" in _one_line(capsys)
 
 
+@pytest.mark.fault("K6", "file into file that exists", "one line, exit 7, kept; `--force` replaces it")
 def test_existing_output_is_kept_without_force(
     deblurrt: Deblurrt, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +145,7 @@ def test_source_is_never_an_output(deblurrt: Deblurrt, clip: Path, capsys: pytes
     assert clip.read_bytes() == before
 
 
+@pytest.mark.fault("K1", "file into file, which cannot grow", "one line, exit 7, nothing left")
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, clip: Path) -> None:
     """A child with a file size limit stands for the full disk; SIGXFSZ ignored, writing then fails."""
     code = (

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pytest
 
 from deblurrt.core.errors import MachineError
 from deblurrt.profiling import view_latency
 from deblurrt.profiling.headless_browser import HeadlessBrowser, Page, find_browser
-from deblurrt.profiling.view_latency import Producer, main
+from deblurrt.profiling.view_latency import Producer, main, measure
 from deblurrt.runtime.view_sink import ViewConfig, ViewSink
+from tests.servers.quiet import busy_reason
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed")
 
@@ -17,6 +19,7 @@ needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium i
 SIZE, FPS = (144, 256), 10.0
 
 
+@pytest.mark.fault("W2", "page opened by a name over plain HTTP", "works without WebCodecs, no console error")
 @needs_browser
 def test_page_works_from_another_machine_where_browsers_trust_it_less(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--insecure", "--seconds", "1", "--fps", "5"]) == 0
@@ -25,6 +28,18 @@ def test_page_works_from_another_machine_where_browsers_trust_it_less(capsys: py
     assert latency["frames"] > 0
     assert 0 < latency["p50_ms"] <= latency["p90_ms"] <= latency["p99_ms"]
     assert (latency["is_secure"], latency["has_webcodecs"]) == (False, False)
+
+
+@pytest.mark.full
+@needs_browser
+@pytest.mark.fault("W1", "pictures with a painted time, 15 per second, 360x640", "p50 < 2 periods, no console error")
+def test_pictures_are_young_when_they_are_drawn(fault_result: Callable[[str], None]) -> None:
+    if reason := busy_reason():
+        pytest.skip(f"this machine is too busy to measure: {reason}")
+    seen = asyncio.run(measure((360, 640), 15.0, 4.0))
+    assert seen.errors == ()
+    assert seen.p50_periods < 2
+    fault_result(f"p50 {seen.p50_ms:.0f} ms ({seen.p50_periods:.1f} periods), {seen.fps:.0f} per second")
 
 
 @pytest.mark.fault("W1", "frames, then none", "states and chart follow; no console error")
