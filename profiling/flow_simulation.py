@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from ..runtime.admission import Admission
 from ..runtime.frame import Frame
 from ..runtime.ledger import Ledger
-from ..runtime.live_flow import Flow, Job, LatePolicy, Outcome
+from ..runtime.live_flow import Flow, LatePolicy
 from ..runtime.live_lane import Lane
+from ..runtime.network_job import Job, Outcome
 from ..runtime.terminal import Result
 
 MS = 1_000_000
@@ -28,10 +29,12 @@ class Service:
     Attributes:
         duration_ns: How long it takes; None where it never ends.
         fault: Why it fails; empty where it does not.
+        bad: Numbers of the frames of the job whose pictures cannot be right.
     """
 
     duration_ns: int | None
     fault: str = ""
+    bad: frozenset[int] = frozenset()
 
 
 #: says what the engine does with a job
@@ -57,6 +60,9 @@ class Scenario:
         stop_ns: When the run is stopped; None lets it end by itself.
         sharp: Sequence numbers the blur gate keeps from the network.
         restart_ns: How long a replacement for a hanging worker takes.
+        batch_max: Frames the engine takes at once; None for any number.
+        delays_ns: How much later than captured frames come, by camera and number; those left out at once.
+        deadlines_ns: Of single cameras, where they differ from ``deadline_ns``.
     """
 
     arrivals: Sequence[Sequence[Frame]]
@@ -67,6 +73,9 @@ class Scenario:
     stop_ns: int | None = None
     sharp: frozenset[int] = frozenset()
     restart_ns: int = 100 * MS
+    batch_max: int | None = 1
+    delays_ns: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    deadlines_ns: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -94,11 +103,15 @@ class Simulation:
         for index in range(len(scenario.arrivals)):
             self.ledgers.append(Ledger(f"camera {index}"))
             self.results.append([])
-            lanes.append(Lane(self.ledgers[-1], self.results[-1].append, scenario.deadline_ns))
-        flow = Flow(lanes, Admission(scenario.models, has_control=scenario.late == "admit"), scenario.late)
-        for lane, frames in zip(lanes, scenario.arrivals, strict=True):
+            deadline_ns = scenario.deadlines_ns.get(index, scenario.deadline_ns)
+            lanes.append(Lane(self.ledgers[-1], self.results[-1].append, deadline_ns))
+        batch_max = [scenario.batch_max] * len(scenario.models)
+        admission = Admission(scenario.models, has_control=scenario.late == "admit", batch_max=batch_max)
+        flow = Flow(lanes, admission, scenario.late)
+        for index, frames in enumerate(scenario.arrivals):
             for frame in frames:
-                self._at(frame.t_capture_ns, self._arrival(flow, lane, frame))
+                came_ns = frame.t_capture_ns + scenario.delays_ns.get((index, frame.seq), 0)
+                self._at(came_ns, self._arrival(flow, lanes[index], frame))
         if scenario.stop_ns is not None:
             self._at(scenario.stop_ns, flow.stop)
         self._loop(flow)
@@ -107,7 +120,8 @@ class Simulation:
     def _loop(self, flow: Flow) -> None:
         now_ns = 0
         while self._events or not flow.is_empty:
-            wake_ns = flow.wake_ns()
+            times_ns = [time_ns for time_ns in (flow.wake_ns(), flow.collects_until_ns) if time_ns is not None]
+            wake_ns = min(times_ns, default=None)
             if self._events and (wake_ns is None or self._events[0][0] <= wake_ns):
                 now_ns, _, happen = heapq.heappop(self._events)
                 happen(now_ns)
@@ -135,7 +149,9 @@ class Simulation:
 
     def _completion(self, flow: Flow, job: Job, service: Service) -> Callable[[int], None]:
         runs_ns = (service.duration_ns or 0,) if job.decision.action == "warm_up" else ()
-        outcome = Outcome(None if service.fault else job.entry.frame.pixels, service.fault, runs_ns=runs_ns)
+        restored = () if service.fault else tuple(entry.frame.pixels for _, entry in job.frames)
+        faults = tuple("bad" if number in service.bad else "" for number in range(len(restored)))
+        outcome = Outcome(restored, faults, service.fault, runs_ns=runs_ns)
         return lambda now_ns: flow.finish(job, outcome, now_ns)
 
     def _at(self, time_ns: int, happen: Callable[[int], None]) -> None:

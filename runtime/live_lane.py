@@ -31,6 +31,7 @@ class Entry:
         frame: The untouched frame.
         release_ns: When it goes out untouched at the latest; None without a deadline.
         deadline_ns: When it must be out; None without a deadline.
+        came_ns: When it came in.
         previous: The frame before, where nothing lies between; for networks that look at it.
         started_ns: When a network took it.
         restored: What the network gave.
@@ -43,6 +44,7 @@ class Entry:
     frame: Frame
     release_ns: int | None
     deadline_ns: int | None = None
+    came_ns: int = 0
     previous: Pixels | None = None
     started_ns: int | None = None
     restored: Pixels | None = None
@@ -93,12 +95,17 @@ class Lane:
         """When the next frame should come; None before the first."""
         return None if self._last is None else self._last.t_capture_ns + self.period_ns
 
-    def add(self, frame: Frame) -> Entry:
+    @property
+    def last_size(self) -> tuple[int, int] | None:
+        """Height and width of the last frame; None before the first."""
+        return None if self._last is None else self._last.size
+
+    def add(self, frame: Frame, now_ns: int) -> Entry:
         """Take a captured frame; it is not in the mailbox yet."""
         self.ledger.add_captured(frame)
         last, self._last = self._last, frame
         is_next = last is not None and (last.epoch, last.seq + 1, last.size) == (frame.epoch, frame.seq, frame.size)
-        entry = Entry(frame, None, previous=last.pixels if last is not None and is_next else None)
+        entry = Entry(frame, None, came_ns=now_ns, previous=last.pixels if last is not None and is_next else None)
         if self.deadline_ns is not None:
             entry.deadline_ns = frame.t_capture_ns + self.deadline_ns
             entry.release_ns = entry.deadline_ns - self.guard_ns

@@ -52,11 +52,14 @@ class LiveConfig:
         deadline_ms: From capture to going out; None stands for one frame period.
         late: What happens to frames that cannot be restored in time.
         has_gate: Whether sharp frames are left alone.
+        has_batches: Whether frames of synchronised cameras go through the network together, where that is
+            faster than one after the other.
     """
 
     deadline_ms: float | None = None
     late: LatePolicy = "admit"
     has_gate: bool = False
+    has_batches: bool = True
 
     def __post_init__(self) -> None:
         if self.deadline_ms is not None and not 0 < self.deadline_ms < float("inf"):
@@ -104,7 +107,9 @@ class LiveRunner:
             self.cameras.append(self._camera(source, per_camera, write_line))
         models = [session.model for session in sessions]
         lanes = [camera.lane for camera in self.cameras]
-        self.flow = Flow(lanes, Admission(models, has_control=self.config.late == "admit"), self.config.late)
+        batch_max = [session.batch_max if self.config.has_batches else 1 for session in sessions]
+        admission = Admission(models, has_control=self.config.late == "admit", batch_max=batch_max)
+        self.flow = Flow(lanes, admission, self.config.late)
         self.worker: LiveWorker | None = None
         self.imbalances: list[str] = []
         self._defect: BaseException | None = None

@@ -6,11 +6,13 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..core.errors import ContractError, UsageError
 from .guard import Guard, checked_session
-from .live_flow import Flow, Job, Outcome
+from .live_flow import Flow
+from .live_lane import Lane
+from .network_job import Job, Outcome
 from .pipeline import clean_up
 from .session import Session
 
@@ -118,31 +120,36 @@ class LiveWorker:
         checked = [checked_session(session) for session in sessions]
         guards = {lane: Guard(self._scale) for lane in self._flow.lanes}
         while (job := self._next_job(generation)) is not None:
-            outcome = perform(job, checked, guards[job.lane])
+            outcome = perform(job, checked, guards)
             with self._lock:
                 self._flow.finish(job, outcome, time.monotonic_ns())
 
     def _next_job(self, generation: int) -> Job | None:
         with self._lock:
             while generation == self._generation:
-                job = self._flow.next_job(time.monotonic_ns())
+                now_ns = time.monotonic_ns()
+                job = self._flow.next_job(now_ns)
                 if job is not None:
                     self._wake_timer()
                     return job
-                self.has_work.wait(LOOK_S)
+                collects_until_ns = self._flow.collects_until_ns
+                self.has_work.wait(LOOK_S if collects_until_ns is None else (collects_until_ns - now_ns) / 1e9)
         return None
 
 
-def perform(job: Job, sessions: Sequence[Session], guard: Guard) -> Outcome:
+def perform(job: Job, sessions: Sequence[Session], guards: Mapping[Lane, Guard]) -> Outcome:
     """Do one job; whatever goes wrong becomes part of the outcome."""
-    frame, session = job.entry.frame, sessions[job.decision.rung]
+    session = sessions[job.decision.rung]
     try:
         if job.decision.action == "warm_up":
             return _warmed_up(job, session)
-        restored = session.restore(frame.pixels, job.entry.previous)
-        return Outcome(restored, guard.fault(frame.pixels, restored))
+        pictures = [entry.frame.pixels for _, entry in job.frames]
+        restored = session.restore_batch(pictures, [entry.previous for _, entry in job.frames])
+        pairs = zip(job.frames, pictures, restored, strict=True)
+        return Outcome(tuple(restored), tuple(guards[lane].fault(pixels, given) for (lane, _), pixels, given in pairs))
     except ContractError as error:
-        return Outcome(fault=str(error), is_unfit=job.decision.action == "warm_up")
+        is_unfit = job.decision.action == "warm_up" and not job.is_batch_warm_up
+        return Outcome(fault=str(error), is_unfit=is_unfit)
     except Exception as error:  # networks may be anybody's; the frame goes out untouched
         return Outcome(fault=str(error) or type(error).__name__)
 
@@ -162,10 +169,13 @@ def check_ladder(sessions: Sequence[Session]) -> None:
 
 
 def _warmed_up(job: Job, session: Session) -> Outcome:
-    pixels = job.entry.frame.pixels
-    session.warm_up(job.entry.frame.size)
+    pictures = [job.entry.frame.pixels] * job.decision.count
+    if job.is_batch_warm_up:
+        session.restore_batch(pictures, [None] * len(pictures))
+    else:
+        session.warm_up(job.entry.frame.size)
     times_ns = [time.perf_counter_ns()]
     for _ in range(TIMED_RUNS):
-        session.restore(pixels)
+        session.restore_batch(pictures, [None] * len(pictures))
         times_ns.append(time.perf_counter_ns())
     return Outcome(runs_ns=tuple(after - before for before, after in itertools.pairwise(times_ns)))

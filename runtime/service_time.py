@@ -66,6 +66,11 @@ class ServiceTime:
             self._probe_after = min(2 * self._probe_after, PROBE_AFTER_FAR[1])
         self._runs_ns.append(service_ns)
 
+    def limit(self, service_ns: int) -> None:
+        """Record that no run takes longer than this now."""
+        if self.estimate_ns > service_ns:
+            self._runs_ns = deque([service_ns], WINDOW)
+
     def _refusals_wanted(self, left_ns: int) -> int:
         if self.estimate_ns <= NEAR * left_ns:
             return min(self._probe_after, PROBE_AFTER_NEAR_MOST)

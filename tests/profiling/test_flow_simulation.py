@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from deblurrt.profiling.flow_simulation import MS, Scenario, Service, Simulation, frames_at, one_by_one
-from deblurrt.runtime.live_flow import Job
+from deblurrt.runtime.network_job import Job
 from deblurrt.runtime.terminal import Terminal
 
 PERIOD_NS = 33 * MS

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from deblurrt.profiling.flow_simulation import MS, Scenario, Service, Simulation, frames_at, one_by_one
+from deblurrt.profiling.flow_simulation import MS, Scenario, Serve, Service, Simulation, frames_at
+from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.live_flow import LatePolicy
+from deblurrt.runtime.network_job import Job
 from deblurrt.runtime.terminal import Terminal
 
 TRACES = 10_000
@@ -28,27 +32,60 @@ def random_services(rng: random.Random) -> Iterator[Service]:
         yield Service(duration_ns, "broken" if rng.random() < faults else "")
 
 
-def random_scenario(rng: random.Random) -> Scenario:
-    arrivals = []
-    for camera in range(rng.choice([1, 1, 2, 3])):
+def random_engine(rng: random.Random) -> Serve:
+    """An engine for which further frames of a batch cost a share of the first, and which spoils some pictures."""
+    services = random_services(rng)
+    further, bad = rng.choice([0, 0.1, 0.1, 0.5, 1]), rng.choice([0, 0, 0.05, 0.3, 1])
+
+    def serve(job: Job) -> Service:
+        service, count = next(services), job.decision.count
+        spoilt = frozenset(number for number in range(len(job.frames)) if rng.random() < bad)
+        if service.duration_ns is None:
+            return service
+        return replace(service, duration_ns=round(service.duration_ns * (1 + further * (count - 1))), bad=spoilt)
+
+    return serve
+
+
+def random_arrivals(rng: random.Random) -> list[list[Frame]]:
+    """Frames of cameras that are independent of each other, or that mostly take pictures at the same moments."""
+    arrivals: list[list[Frame]] = []
+    jitter_ns, is_together = rng.choice([1, 3 * MS, 8 * MS]), rng.random() < 0.3
+    moments_ns = list(itertools.accumulate(rng.choice([16, 33, 33]) * MS for _ in range(16)))
+    for camera in range(rng.choice([2, 3, 3, 6] if is_together else [1, 1, 2, 3])):
         time_ns, times_ns = 0, []
         period_ns = rng.choice([5, 16, 33, 100]) * MS
         for _ in range(rng.randrange(25)):
             time_ns += rng.choice([1, period_ns, period_ns, rng.randrange(1, 3 * period_ns)])
             times_ns.append(time_ns)
+        if is_together:
+            times_ns = [time_ns + rng.randrange(jitter_ns) for time_ns in moments_ns if rng.random() < 0.95]
         arrivals.append(frames_at(times_ns, f"camera {camera}"))
+    return arrivals
+
+
+def random_scenario(rng: random.Random) -> Scenario:
+    arrivals = random_arrivals(rng)
     last_ns = max((frames[-1].t_capture_ns for frames in arrivals if frames), default=0)
     late = rng.choice(LATE)
-    deadline_ns = rng.choice([None, 0, 1, 10, 33, 50, 200]) if late == "drop" else rng.choice([0, 1, 10, 33, 50, 200])
+    deadline_ms = rng.choice([None, 0, 1, 10, 33, 50, 200]) if late == "drop" else rng.choice([0, 1, 10, 33, 50, 200])
+    delays_ns = {}
+    if deadline_ms is not None and deadline_ms >= 10 and rng.random() < 0.3:
+        # in time all the same, and in order
+        delays_ns = {
+            (camera, seq): delay for camera in range(6) for delay in [rng.randrange(8 * MS)] for seq in range(25)
+        }
     return Scenario(
         arrivals,
-        one_by_one(random_services(rng)),
-        None if deadline_ns is None else deadline_ns * MS,
+        random_engine(rng),
+        None if deadline_ms is None else deadline_ms * MS,
         late,
         models=("large", "small")[: rng.choice([1, 2])],
-        stop_ns=rng.choice([None, rng.randrange(last_ns + 2)]),
+        stop_ns=rng.choice([None, None, rng.randrange(last_ns + 2)]),
         sharp=frozenset(rng.sample(range(25), rng.choice([0, 0, 5]))),
         restart_ns=rng.randrange(500) * MS,
+        batch_max=rng.choice([1, 2, None]),
+        delays_ns=delays_ns,
     )
 
 
@@ -81,10 +118,13 @@ def no_log() -> Iterator[None]:
 @pytest.mark.usefixtures("no_log")
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_frame_of_random_traces_ends_once_in_order_and_in_time(group: int) -> None:
+    together = 0
     for seed in range(group * TRACES // GROUPS, (group + 1) * TRACES // GROUPS):
         simulation = Simulation(random_scenario(random.Random(seed)))
         try:
-            simulation.run()
+            batches = simulation.run().batches
             check(simulation)
+            together += sum(batches[count] for count in batches if count > 1)
         except AssertionError as error:
             raise AssertionError(f"trace {seed}: {error}") from error
+    assert together > 100
