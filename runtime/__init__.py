@@ -22,7 +22,8 @@ from .pipeline import Pipeline
 from .session import Session, SessionConfig, open_session
 from .shipped_models import SHIPPED
 from .sinks import Sink, open_sink
-from .source_uris import open_live_source
+from .source_health import HealthLimits
+from .source_uris import LiveOptions, open_live_source
 from .sources import Source, SourceInfo, open_source
 from .streaming import StreamConfig, stream
 from .terminal import Result, Terminal
@@ -34,9 +35,11 @@ __all__ = [
     "Backend",
     "BackendConfig",
     "Frame",
+    "HealthLimits",
     "LatencyReport",
     "LiveConfig",
     "LiveJobConfig",
+    "LiveOptions",
     "LiveSource",
     "Pipeline",
     "Result",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deblurrt.runtime.capture_source import CaptureSource
@@ -356,3 +358,24 @@ def test_killed_capture_process_is_replaced(fault_result: Callable[[str], None])
     assert children() - before == set()
     assert isinstance(heard.source, CaptureSource)
     fault_result("replaced")
+
+
+@pytest.mark.fault(
+    "S13", "HTTP camera repeats its last picture, then goes on", "`frozen` with the tenth, then `moving`"
+)
+def test_camera_that_repeats_itself_is_frozen_until_it_moves(fault_result: Callable[[str], None]) -> None:
+    with ServerProcess("mjpeg") as server, open_camera(server, path="video.mjpg") as heard:
+        heard.until_frames(5)
+        server.tell("repeat")
+        heard.until_event("frozen")
+        heard.until_frames(5)
+        server.tell("resume")
+        heard.until_event("moving")
+        heard.until_frames(5)
+    # the first of ten that are equal is not known to be so, nor the next eight
+    same = [np.array_equal(one.pixels, other.pixels) for one, other in itertools.pairwise(heard.frames)]
+    unmarked = sum(is_same and not frame.is_frozen for is_same, frame in zip(same, heard.frames[1:], strict=True))
+    assert unmarked <= 8
+    assert not heard.frames[-1].is_frozen
+    assert not heard.of_kind("lost")
+    fault_result(f"said with picture {heard.of_kind('frozen')[0].count}")

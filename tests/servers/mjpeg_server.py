@@ -1,7 +1,7 @@
 """A camera on the loopback that sends Motion JPEG over HTTP, well or badly.
 
-Run as a process. Prints its port and ``accepted`` for each connection; ``silence``, ``resume`` and
-``hang up`` on standard input.
+Run as a process. Prints its port and ``accepted`` for each connection; ``silence``, ``repeat`` the
+last picture, ``resume`` and ``hang up`` on standard input.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def jpeg_of(pixels: Any) -> bytes:
 
 class State:
     is_silent = False
+    repeats = False
     hangs_up = False
 
     def listen(self) -> None:
@@ -41,6 +42,7 @@ class State:
     def obey(self, line: str) -> None:
         word = line.strip().partition(" ")[0]
         self.is_silent = {"silence": True, "resume": False}.get(word, self.is_silent)
+        self.repeats = {"repeat": True, "resume": False}.get(word, self.repeats)
         self.hangs_up = self.hangs_up or word == "hang"
 
 
@@ -75,10 +77,11 @@ def answer(connection: socket.socket, state: State, arguments: argparse.Namespac
 def send_pictures(connection: socket.socket, state: State, arguments: argparse.Namespace) -> None:
     height, _, width = arguments.size.partition("x")
     picture = SyntheticPicture(SyntheticConfig(size=(int(height), int(width)), blur_px=0))
-    start_s, index = time.monotonic(), 0
+    start_s, index, data = time.monotonic(), 0, b""
     while not state.hangs_up:
         time.sleep(max(0.0, start_s + index / arguments.fps - time.monotonic()))
-        data = jpeg_of(picture.frame_pixels(index, time.monotonic_ns()))
+        if not (data and state.repeats):
+            data = jpeg_of(picture.frame_pixels(index, time.monotonic_ns()))
         index += 1
         if state.is_silent:
             continue
