@@ -118,6 +118,11 @@ class EnergyMeter:
         self._idle_w: dict[str, float] = {}
         self.begin()
 
+    @property
+    def has_rails(self) -> bool:
+        """Whether anything is measured."""
+        return bool(self._rails)
+
     def begin(self) -> None:
         """Count from now on."""
         self.sample()

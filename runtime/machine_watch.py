@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from ctypes import CDLL
@@ -48,10 +47,12 @@ class MachineWatch:
         self._throttled = set(self._start.throttled or ())
         self._energy_s = self._thermal_s = self._clock()
 
-    def measure_idle(self, seconds: float, stop: threading.Event) -> None:
-        """Wait, and take what the machine uses meanwhile as its use at rest; less where ``stop`` is set."""
-        until_s = self._clock() + seconds
-        while (left_s := until_s - self._clock()) > 0 and not stop.wait(min(left_s, ENERGY_S)):
+    def measure_idle(self, seconds: float) -> None:
+        """Wait, and take what the machine uses meanwhile as its use at rest."""
+        self.energy.begin()
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, ENERGY_S))
             self.energy.sample()
         self.energy.take_as_idle()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from deblurrt.runtime.machine_watch import MachineWatch
 from deblurrt.runtime.thermal import read_thermal, zone_temperatures
 
 from .fake_nvml import FakeGpu, FakeNvml, no_driver
-from .test_energy import Clock, write, write_rapl
+from .test_energy import Clock, write, write_module, write_rapl
 
 ZONE = "sys/class/thermal/thermal_zone{}"
 CPU = "sys/devices/system/cpu/cpu{}"
@@ -132,3 +133,21 @@ def test_energy_is_read_often_and_temperatures_rarely(tmp_path: Path, monkeypatc
         watch.sample()
     assert 20 < reads.count("energy") <= 200 / 64 / 0.1
     assert reads.count("thermal") == 3
+
+
+def test_machine_at_rest_is_measured_before_and_subtracted(tmp_path: Path) -> None:
+    write_module(tmp_path, {"VDD_IN": (5000, 1000)})
+    watch = MachineWatch(tmp_path, no_driver)
+    watch.measure_idle(0.05)
+    watch.begin()
+    write_module(tmp_path, {"VDD_IN": (5000, 3000)})
+    for _ in range(3):
+        time.sleep(0.02)
+        watch.energy.sample()
+    energy = watch.to_dict(10)["energy_j_per_frame"]
+    assert isinstance(energy, dict)
+    rail = energy["rails"]["INA3221 VDD_IN"]
+    assert rail["idle_w"] == pytest.approx(5)
+    # the first of the three steps rises from 5 W to 15 W
+    assert 10 < rail["mean_w"] < 15
+    assert energy["net"] == pytest.approx(energy["gross"] * (1 - 5 / rail["mean_w"]), abs=1e-4)
