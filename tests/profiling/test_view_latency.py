@@ -69,6 +69,7 @@ def test_page_says_what_is_going_on() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.full
 @pytest.mark.fault("W1", "view gone and back", "Chromium connects again by itself")
 @needs_browser
 def test_page_connects_again_when_the_view_is_back() -> None:
@@ -87,6 +88,7 @@ def test_page_connects_again_when_the_view_is_back() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.full
 @pytest.mark.fault("W1", "divider moved", "untouched left of it, restored right of it")
 @needs_browser
 def test_divider_decides_what_is_seen_where() -> None:

@@ -79,7 +79,7 @@ def test_killed_server_is_lost_at_once_and_found_again(reader: str, fault_result
 
 
 @pytest.mark.fault("S2", "RTSP server frozen (SIGSTOP), thawed", "`lost` at the stall limit ±20 %, process replaced")
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", ONE_READER)
 def test_frozen_server_is_lost_at_the_limit(reader: str, fault_result: Callable[[str], None]) -> None:
     before = children()
     with ServerProcess("rtsp") as server:
@@ -219,6 +219,7 @@ def test_lost_packets_are_counted(reader: str, fault_result: Callable[[str], Non
     check_damage(reader, "lose", fault_result)
 
 
+@full
 @pytest.mark.fault("S7", "5 % of packets damaged", "damaged frames withheld and counted; given + withheld = sent")
 @pytest.mark.parametrize("reader", ONE_READER)
 def test_damaged_packets_are_withheld(reader: str, fault_result: Callable[[str], None]) -> None:
@@ -273,15 +274,14 @@ def test_numbers_that_wrap_around_do_no_harm(reader: str) -> None:
     assert stamps == sorted(stamps)
 
 
+@full
 @pytest.mark.fault("S10", "healthy camera, painted time code", "median age < 0.6 periods (GStreamer), < 1.6 (PyAV)")
 @pytest.mark.parametrize(
     ("reader", "fps"),
     [
-        ("pyav", 10),
-        pytest.param("gstreamer", 10, marks=needs_gstreamer),
-        *(pytest.param("pyav", fps, marks=full) for fps in (30, 60)),
-        *(pytest.param("gstreamer", fps, marks=[needs_gstreamer, full]) for fps in (30, 60)),
-        pytest.param("http", 30, marks=full),
+        *(("pyav", fps) for fps in (10, 30, 60)),
+        *(pytest.param("gstreamer", fps, marks=needs_gstreamer) for fps in (10, 30, 60)),
+        ("http", 30),
     ],
 )
 def test_frames_are_young(reader: Reader, fps: int, fault_result: Callable[[str], None]) -> None:
@@ -292,6 +292,7 @@ def test_frames_are_young(reader: Reader, fps: int, fault_result: Callable[[str]
     assert age.periods < AGE_LIMITS[reader]
 
 
+@full
 @pytest.mark.fault("S11", "reader three times too slow", "frames stay young; those given up are counted")
 @pytest.mark.parametrize("reader", ONE_READER)
 def test_slow_reader_gets_young_frames(reader: str, fault_result: Callable[[str], None]) -> None:
@@ -311,7 +312,9 @@ def test_slow_reader_gets_young_frames(reader: str, fault_result: Callable[[str]
 
 
 @pytest.mark.fault("S12", "Motion JPEG without first boundary, without or with wrong length", "frames")
-@pytest.mark.parametrize("fault", ["", "--no-first-boundary", "--no-length", "--wrong-length"])
+@pytest.mark.parametrize(
+    "fault", ["--no-first-boundary", *(pytest.param(one, marks=full) for one in ("", "--no-length", "--wrong-length"))]
+)
 def test_sloppy_motion_jpeg_is_read(fault: str) -> None:
     with ServerProcess("mjpeg", *filter(None, [fault])) as server, open_camera(server, path="video.mjpg") as heard:
         heard.until_frames(10)
