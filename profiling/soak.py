@@ -67,9 +67,9 @@ class SoakConfig:
     speed: float = 1.0
 
     @property
-    def frames(self) -> int:
-        """Frames of the whole run."""
-        return round(self.minutes * 60 * self.fps)
+    def seconds(self) -> float:
+        """How long the run takes."""
+        return self.minutes * 60 / self.speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +161,23 @@ class Soak:
 
 @dataclass(slots=True)
 class Looker:
-    """Looks at the process while it runs, and ends the run when it has had its frames.
+    """Looks at the process while it runs, and ends the run when its time is over.
 
     Attributes:
-        frames: At which the run ends.
+        end_s: When the run ends, ``time.monotonic()``.
         view: Gets the status.
         stop: Ends the run.
         looks: What was seen.
     """
 
-    frames: int
+    end_s: float
     view: Viewed
     stop: threading.Event = field(default_factory=threading.Event)
     looks: list[Held] = field(default_factory=list)
     _next_s: float = 0.0
 
     def __call__(self, summary: dict[str, Any]) -> None:
-        if summary["captured"] >= self.frames:
+        if time.monotonic() >= self.end_s:
             self.stop.set()
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + LOOK_S
@@ -211,19 +211,19 @@ def soak(config: SoakConfig) -> Soak:
     """Run briefly, look, run long, look again."""
     folder = Path(tempfile.mkdtemp(prefix="deblurrt-soak-"))
     try:
-        _run(config, round(FIRST_S * config.fps * config.speed), folder)
+        _run(config, FIRST_S, folder)
         before = _rested()
-        summary, looks, recorded_bytes, seen = _run(config, config.frames, folder)
+        summary, looks, recorded_bytes, seen = _run(config, config.seconds, folder)
         return Soak(config, before, _rested(), looks, summary, recorded_bytes / 2**20, seen)
     finally:
         shutil.rmtree(folder)
 
 
-def _run(config: SoakConfig, frames: int, folder: Path) -> tuple[dict[str, Any], Sequence[Held], int, int]:
+def _run(config: SoakConfig, seconds: float, folder: Path) -> tuple[dict[str, Any], Sequence[Held], int, int]:
     rate = config.fps * config.speed
     source = SyntheticSource("synthetic", SyntheticConfig(size=config.size, fps=rate))
     recording, view = RotatingRecording(folder, rate), Viewed()
-    look = Looker(frames, view)
+    look = Looker(time.monotonic() + seconds, view)
     options = SessionConfig(model="identity", backend="onnxruntime", options=BackendConfig(threads=1))
     # time enough for this machine's hiccups: what is late is not what is looked for here
     live = LiveJobConfig(LiveConfig(deadline_ms=4e3 / rate), ledger=folder / "frames.jsonl", force=True)

@@ -76,10 +76,10 @@ def test_page_gets_the_table_and_a_miss_ends_with_3(
 def test_short_run_gives_back_what_it_took(fault_result: Callable[[str], None]) -> None:
     done = soak(SoakConfig(minutes=1.5, size=(360, 640), speed=4.0))
     assert done.misses(SHORT_SLOPE_MAX_MIB) == []
-    assert done.summary["captured"] >= 2700
+    assert done.summary["captured"] >= 1000
     assert done.seen > 0
     assert done.recorded_mib > 0
-    assert done.summary["sinks"]["slow"]["skipped"] > 500
+    assert done.summary["sinks"]["slow"]["skipped"] > 300
     fault_result(
         f"{done.summary['captured']} frames: {done.slope_mib:+.1f} MiB per 10,000; files {done.before.files} → "
         f"{done.after.files}, threads {done.before.threads} → {done.after.threads}"
