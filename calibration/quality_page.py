@@ -12,6 +12,7 @@ import numpy as np
 
 from ..core.outputs import output_error, write_whole
 from ..core.pictures import Pixels, write_picture
+from .budget_search import Trial
 from .quantization import Quantization
 from .quantize_report import QuantizeReport
 
@@ -138,6 +139,10 @@ def _told(column: str, value: float | None) -> Any:
     return value if value is None or column not in DECIMALS else Number(f"{value:.{DECIMALS[column]}f}")
 
 
+def _marks(found: QuantizeReport, trial: Trial) -> tuple[str, str]:
+    return "yes" if trial.is_best else "", "yes" if trial.chosen == found.chosen else ""
+
+
 def _trials(found: QuantizeReport) -> str:
     rows = [
         [
@@ -145,11 +150,11 @@ def _trials(found: QuantizeReport) -> str:
             f"{trial.share:.1%}",
             f"{trial.saving:.1%}",
             len(trial.chosen),
-            "yes" if trial.is_best else "",
+            *_marks(found, trial),
         ]
         for trial in found.trials
     ]
-    head = ("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both")
+    head = ("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both", "taken")
     told = "Sets of layers that were measured; the saving is bits times multiply-accumulates"
     return _table(told, head, rows) if rows else ""
 

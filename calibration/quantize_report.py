@@ -79,7 +79,7 @@ class QuantizeReport:
             },
             "notes": list(self.notes),
             "quality": self.quality.to_dict() if self.quality else None,
-            "trials": [trial.to_dict() for trial in self.trials],
+            "trials": [trial.to_dict() | {"is_taken": trial.chosen == self.chosen} for trial in self.trials],
             "is_cut_short": self.is_cut_short,
             "decisions": decisions,
             "scales": self.scales,

@@ -191,10 +191,10 @@ def _stem(model: str) -> str:
 def _print(written: OnnxFile, found: QuantizeReport, json_place: str | None) -> None:
     console = terminal()
     if found.trials:
-        table = Table("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both")
+        table = Table("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both", "taken")
         for trial in found.trials:
-            marks = "yes" if trial.is_best else ""
-            row = (f"{trial.lost_db:.3f}", f"{trial.share:.1%}", f"{trial.saving:.1%}", str(len(trial.chosen)), marks)
+            marks = ("yes" if trial.is_best else "", "yes" if trial.chosen == found.chosen else "")
+            row = (f"{trial.lost_db:.3f}", f"{trial.share:.1%}", f"{trial.saving:.1%}", str(len(trial.chosen)), *marks)
             table.add_row(*row)
         print_table(table, json_place)
     products = [site for site in found.sites if site.kind == "product"]

@@ -98,6 +98,13 @@ def test_page_has_every_frame_and_the_mean(work: Quantization, page: Reader) -> 
     assert f"{quality.lost_db:.3f} dB lost on 5 held-out frames, against sharp pictures" in page.text
 
 
+def test_page_marks_the_set_that_was_taken(work: Quantization, page: Reader) -> None:
+    table = page.tables[1]
+    assert table[0][-1] == "taken"
+    assert [row[-1] for row in table[1:]] == ["yes"]
+    assert table[1][1] == f"{work.report().share:.1%}"
+
+
 def test_page_has_every_decision(work: Quantization, page: Reader) -> None:
     table = page.tables[-1]
     assert [row[0] for row in table[1:]] == [site.name for site in work.report().sites]
