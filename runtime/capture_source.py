@@ -287,7 +287,7 @@ class _Connection:
         change = self._frozen.saw(pixels)
         if change is not None:
             repeats = self._frozen.repeats if change == "frozen" else 0
-            reason = f"{repeats} times the same picture" if repeats else "pictures change again"
+            reason = f"{repeats} times the same picture, it may hang" if repeats else "pictures change again"
             self._inbox.put(SourceEvent(change, f"{self._config.name}: {reason}", self._epoch, repeats))
 
 
