@@ -17,7 +17,10 @@ from ..runtime.sources import STANDARD_INPUT
 Command = Callable[..., Any]
 
 #: names under which the command gets these options
-LIVE_OPTIONS = ("further_sources", "deadline_ms", "has_gate", "ladder", "ledger", "view_port", "view_host", "raw")
+LIVE_OPTIONS = (
+    *("further_sources", "deadline_ms", "has_gate", "ladder", "isolate", "ledger"),
+    *("view_port", "view_host", "raw"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class LiveChoice:
         view_port: Port of the browser view; None for no view.
         view_host: Address the view listens at.
         raw: What plain RGB on standard input is; None for Y4M.
+        isolate: Whether the networks run in a process of their own.
         reading: How sources are read.
     """
 
@@ -44,6 +48,7 @@ class LiveChoice:
     view_port: int | None = None
     view_host: str = "127.0.0.1"
     raw: RawFormat | None = None
+    isolate: bool = False
     reading: LiveOptions = field(default_factory=LiveOptions)
 
     @property
@@ -55,14 +60,14 @@ class LiveChoice:
         """
         if self.deadline_ms is not None or any(is_live_uri(source) for source in self.sources):
             return True
-        for option, given in (("--source", self.sources[1:]), ("--ladder", self.ladder)):
+        for option, given in (("--source", self.sources[1:]), ("--ladder", self.ladder), ("--isolate", self.isolate)):
             if given:
                 raise UsageError(f"{option} goes with cameras and streams, or files with --deadline-ms")
         return False
 
 
 def live_options(command: Command) -> Command:
-    """Add ``--source``, ``--deadline-ms``, ``--gate``, ``--ladder``, ``--ledger``, ``--raw`` and the view's options."""
+    """Add the options of cameras and streams, of the ledger, of the view and of standard input."""
     choices = (
         click.option(
             "--raw",
@@ -88,6 +93,12 @@ def live_options(command: Command) -> Command:
             type=click.Path(path_type=Path),
             metavar="F",
             help="Write what became of every frame: JSON Lines.",
+        ),
+        click.option(
+            "--isolate",
+            is_flag=True,
+            help="Run the network in a process of its own, which is killed and started anew where the network hangs or "
+            "crashes; live only.",
         ),
         click.option(
             "--ladder",
@@ -126,6 +137,7 @@ def live_choice(
     deadline_ms: float | None,
     has_gate: bool,
     ladder: str | None,
+    isolate: bool,
     ledger: Path | None,
     view_port: int | None,
     view_host: str,
@@ -140,4 +152,6 @@ def live_choice(
         raise UsageError(f"--raw goes with standard input (SOURCE -); {source} says itself what it is")
     rungs = tuple(filter(None, (ladder or "").split(",")))
     pipe = None if raw is None else RawFormat.from_text(raw)
-    return LiveChoice((source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host, pipe)
+    return LiveChoice(
+        (source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host, pipe, isolate
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from ..runtime.live_source import LiveSource
 from ..runtime.outbox import ResultSink
 from ..runtime.paced_source import PacedSource
 from ..runtime.redaction import redacted
-from ..runtime.session import Session, SessionConfig
+from ..runtime.session import SessionConfig
 from ..runtime.source_uris import is_live_uri, open_live_source
 from ..runtime.sources import STANDARD_INPUT, open_source
+from .live_networks import hash_of_choice, open_ladder, settings_of
 from .live_options import LiveChoice
-from .live_status import live_status
+from .live_status import live_status, summary_lines
 from .live_view import open_view
-from .opening import ModelChoice, open_model
+from .opening import ModelChoice
 from .output import terminal, write_json
 from .signals import stop_on_signals
 
@@ -47,10 +50,7 @@ def run_cameras(
     if not sinks and choice.view_port is None and choice.ledger is None:
         raise UsageError("no output is named; give one, or --view PORT to watch")
 
-    def open_sessions() -> list[Session]:
-        smaller = [ModelChoice(name) for name in choice.ladder]
-        return [open_model(rung, config).session for rung in (model, *smaller)]
-
+    models = [model, *(ModelChoice(name) for name in choice.ladder)]
     with ExitStack() as stack:
         sources = [_open(uri, choice) for uri in choice.sources]
         for source in sources:
@@ -71,7 +71,8 @@ def run_cameras(
         # a collection of everything loaded so far takes a tenth of a second, in which frames are late
         gc.freeze()
         stack.callback(gc.unfreeze)
-        summary = run_live(sources, open_sessions, all_sinks, job, show, stop)
+        job = replace(job, model_hashes=[hash_of_choice(one) for one in models], settings=settings_of(config))
+        summary = run_live(sources, partial(open_ladder, models, config), all_sinks, job, show, stop)
     write_json(json_place, summary)
     _print_summary(summary)
     if caught and not any(source.is_live for source in sources):
@@ -88,7 +89,7 @@ def live_job_config(choice: LiveChoice, side_by_side: bool, force: bool) -> Live
     copy_from = None if is_live_uri(choice.sources[0]) else Path(choice.sources[0])
     is_video = copy_from is not None and copy_from.is_file()
     live = LiveConfig(choice.deadline_ms, has_gate=choice.has_gate)
-    return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None)
+    return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None, choice.isolate)
 
 
 def _open(uri: str, choice: LiveChoice) -> LiveSource:
@@ -100,15 +101,5 @@ def _open(uri: str, choice: LiveChoice) -> LiveSource:
 
 def _print_summary(summary: dict[str, Any]) -> None:
     console = terminal()
-    latency, states = summary["latency_ms"], summary["states"]
-    others = ", ".join(f"{state} {count}" for state, count in states.items() if state != "deblurred") or "none"
-    percentiles = ", ".join(f"{name} {latency[name]} ms" for name in ("p50", "p99") if latency[name] is not None)
-    lines = [
-        f"{states.get('deblurred', 0)} of {summary['captured']} frames deblurred ({summary['deblur_coverage']:.1%}) in "
-        f"{summary['elapsed_s']:.1f} s with {summary['model']} on {summary['backend']}; others: {others}",
-        f"from capture to going out {percentiles or 'no frame'}; {summary['deadline_miss_rate']:.2%} late",
-    ]
-    for name, counts in summary["sinks"].items():
-        lines.append(f"{name}: {counts['emitted']} frames, {counts['skipped']} skipped")
-    for line in lines:
+    for line in summary_lines(summary):
         console.print(redacted(line), highlight=False, soft_wrap=True, markup=False)

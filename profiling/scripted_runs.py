@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
 from ..core.contract import FrameContract
 from ..core.tensors import Array, TensorSpec
 from ..runtime.frame import Frame
+from ..runtime.isolated_network import isolated
 from ..runtime.latency import LatencyRecorder
 from ..runtime.ledger import Ledger
 from ..runtime.live_runner import LiveConfig, LiveRunner
@@ -21,6 +25,9 @@ from ..runtime.terminal import Result, Terminal
 
 FRAMES_IN = TensorSpec("frames", "uint8", ("batch", "height", "width", 3))
 FRAMES_OUT = TensorSpec("restored", "uint8", ("batch", "height", "width", 3))
+
+#: what ``TimedBackend`` writes: a float64
+TIME_BYTES = 8
 
 
 class SleepingBackend:
@@ -53,6 +60,25 @@ class SleepingBackend:
         pass
 
 
+class TimedBackend(SleepingBackend):
+    """A sleeping backend that writes what a run took into the first bytes of its picture, for other processes."""
+
+    def run(self, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+        restored = super().run(arrays)["restored"].copy()
+        restored.reshape(-1)[:TIME_BYTES] = np.frombuffer(np.float64(self.busy_ms).tobytes(), np.uint8)
+        return {"restored": restored}
+
+
+def open_timed(engine_ms: float) -> list[Session]:
+    """Open a sleeping engine that always takes ``engine_ms``."""
+    return [Session(TimedBackend(itertools.repeat(engine_ms)), FrameContract(), "scripted")]
+
+
+def written_ms(result: Result) -> float:
+    """What the run took that restored a picture, as written by ``TimedBackend``."""
+    return float(np.frombuffer(result.restored.reshape(-1)[:TIME_BYTES].tobytes(), np.float64)[0])
+
+
 class MovingPicture:
     """Frames of a moving texture from memory, as a file gives them.
 
@@ -83,21 +109,23 @@ class MovingPicture:
 class OverheadSink:
     """Measures what a run adds to the engine's own time, up to the sink.
 
+    Args:
+        busy_ms_of: Says what the engine itself took for a result.
+
     Attributes:
         added: Recorded durations, stage ``added``.
     """
 
     name, queue_frames, keeps_newest = "meter", 64, False
 
-    def __init__(self, backend: SleepingBackend) -> None:
+    def __init__(self, busy_ms_of: Callable[[Result], float]) -> None:
         self.added = LatencyRecorder()
-        self._backend = backend
+        self._busy_ms_of = busy_ms_of
 
     def write(self, result: Result) -> None:
-        # the engine's next run is a period away, so that its last one is this frame's
         if result.state is Terminal.DEBLURRED:
             total_ms = (time.monotonic_ns() - result.frame.t_capture_ns) / 1e6
-            self.added.add("added", (total_ms - self._backend.busy_ms) / 1e3)
+            self.added.add("added", (total_ms - self._busy_ms_of(result)) / 1e3)
 
     def close(self) -> None:
         pass
@@ -112,8 +140,37 @@ def run_scripted(
     """Run a moving picture through a sleeping engine; the account, and what was added to the engine's time."""
     backend = SleepingBackend(durations_ms)
     session = Session(backend, FrameContract(), "scripted")
-    sink = OverheadSink(backend)
+    # the engine's next run is a period away, so that its last one is this frame's
+    sink = OverheadSink(lambda _result: backend.busy_ms)
     runner = LiveRunner([PacedSource(MovingPicture(size, fps, count))], [session], [[sink]], config)
     runner.run()
     assert not runner.imbalances, runner.imbalances
     return runner.ledgers[0], sink.added
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overhead:
+    """What a run added to the engine's time.
+
+    Attributes:
+        ledger: The account.
+        added: From capture to the sink without the engine, stage ``added``.
+        opened_s: How long opening the engine took.
+    """
+
+    ledger: Ledger
+    added: LatencyRecorder
+    opened_s: float
+
+
+def measure_overhead(engine_ms: float, config: LiveConfig, picture: MovingPicture, *, isolate: bool) -> Overhead:
+    """Run a moving picture through an engine that always takes ``engine_ms``, here or in a process of its own."""
+    open_networks = isolated(partial(open_timed, engine_ms)) if isolate else partial(open_timed, engine_ms)
+    began_s = time.perf_counter()
+    networks = open_networks()
+    opened_s = time.perf_counter() - began_s
+    sink = OverheadSink(written_ms)
+    runner = LiveRunner([PacedSource(picture)], networks, [[sink]], config)
+    runner.run()
+    assert not runner.imbalances, runner.imbalances
+    return Overhead(runner.ledgers[0], sink.added, opened_s)

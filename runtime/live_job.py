@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import UsageError
-from .latency import LatencyRecorder
+from .any_network import Network, OpenNetworks
+from .isolated_network import isolated
 from .ledger_file import LedgerFile
-from .live_camera import Camera
 from .live_runner import LiveConfig, LiveRunner
 from .live_source import LiveSource
-from .live_worker import OpenSessions
+from .live_summary import LiveSummary, OnStatus
+from .machine_watch import MachineWatch
 from .outbox import ResultSink
 from .pipeline import clean_up
 from .recorder import Recorder, RecorderConfig
 from .result_sinks import ResultSinkOptions, open_result_sinks, scheme_of
-from .terminal import Terminal
-
-#: what one status looks like: the same values as the summary's, at this moment
-OnStatus = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,11 @@ class LiveJobConfig:
         side_by_side: Whether recordings show the untouched frame on the left.
         force: Whether existing outputs are replaced.
         copy_from: Video whose sound goes with recordings; None where frames come from no file.
+        isolate: Whether the networks run in a process of their own, which is killed where they hang.
+        watch: Reads the machine's sensors; energy is also known without that of the machine at rest where it
+            measured that before. None makes one.
+        model_hashes: SHA-256 of the networks' files, largest network first, for the account.
+        settings: What else was asked for, for the account.
     """
 
     live: LiveConfig = field(default_factory=LiveConfig)
@@ -46,11 +49,15 @@ class LiveJobConfig:
     side_by_side: bool = False
     force: bool = False
     copy_from: Path | None = None
+    isolate: bool = False
+    watch: MachineWatch | None = None
+    model_hashes: Sequence[str | None] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_live(
     sources: Sequence[LiveSource],
-    open_sessions: OpenSessions,
+    open_sessions: OpenNetworks,
     sinks: Sequence[str | ResultSink],
     config: LiveJobConfig | None = None,
     on_status: OnStatus | None = None,
@@ -60,7 +67,8 @@ def run_live(
 
     Args:
         sources: The cameras; closed at the end.
-        open_sessions: Opens the networks, largest first; again where one hangs.
+        open_sessions: Opens the networks, largest first; again where one hangs. Where they are isolated, a
+            function of a module, or ``functools.partial`` of one: it is called in another process.
         sinks: Places of recordings, one file per camera: ``out.mkv``, ``out-camera2.mkv``; places that are
             no files (``RESULT_SINKS``); or sinks that get the results of all cameras. Closed at the end.
         config: Deadline, policy, ledger.
@@ -78,7 +86,9 @@ def run_live(
         MachineError: No backend can run it here.
     """
     config = config or LiveJobConfig()
+    open_networks = isolated(open_sessions) if config.isolate else open_sessions
     stop = stop or threading.Event()
+    began_ns = time.monotonic_ns()
     with ExitStack() as stack:
         for source in sources:
             stack.callback(source.close)
@@ -88,7 +98,7 @@ def run_live(
         named = [sink for sink in sinks if isinstance(sink, str)]
         if len(set(named)) < len(named):
             raise UsageError("an output is named twice; give every output a name of its own")
-        sessions = open_sessions()
+        sessions = open_networks()
         try:
             scale = sessions[0].contract.scale
             options = ResultSinkOptions(scale, _rate_of(sources[0]), stop.set)
@@ -100,19 +110,14 @@ def run_live(
             if lines is not None:
                 stack.callback(lines.close)
             write_line = None if lines is None else lines.write
-            runner = LiveRunner(sources, sessions, per_camera, config.live, open_sessions, write_line)
+            runner = LiveRunner(sources, sessions, per_camera, config.live, open_networks, write_line)
         except BaseException:
             for session in sessions:
                 clean_up(session.close)
             raise
-        backend = sessions[0].backend.description
-        started_s = time.perf_counter()
-
-        def status() -> dict[str, Any]:
-            return summary_of(runner, backend, time.perf_counter() - started_s)
-
-        runner.run(None if on_status is None else lambda: on_status(status()), stop)
-        summary = status()
+        account = LiveSummary(runner, _facts(sessions, config), config.watch, began_ns)
+        runner.run(partial(account.look, on_status), stop)
+        summary = account.finished()
         if lines is not None:
             lines.close()
         summary["incomplete"] = _incomplete(runner, lines)
@@ -129,61 +134,23 @@ def place_of_camera(place: str, index: int) -> str:
     return str(path.with_name(f"{path.stem}-camera{index + 1}{path.suffix}")) + end
 
 
-def summary_of(runner: LiveRunner, backend: str, elapsed_s: float) -> dict[str, Any]:
-    """The account of a run so far, as plain values."""
-    ledgers = runner.ledgers
-    states: Counter[Terminal] = Counter()
-    for ledger in ledgers:
-        states.update(dict(ledger.states))  # a copy first: frames go on ending meanwhile
-    captured = sum(ledger.captured for ledger in ledgers)
-    wanted = captured - states[Terminal.PASS_SHARP]
-    deblurred = states[Terminal.DEBLURRED]
-    latency = LatencyRecorder()
-    for ledger in ledgers:
-        latency.absorb(ledger.latency)
-    sinks = runner.sinks
+def _facts(networks: Sequence[Network], config: LiveJobConfig) -> dict[str, Any]:
+    """What stays during a run."""
+    live = config.live
     return {
-        "captured": captured,
-        "emitted": {name: counts.emitted for name, counts in sinks.items()},
-        "states": {state.value: states[state] for state in Terminal if states[state]},
-        "epochs": sum(ledger.epochs for ledger in ledgers),
-        "fps": round(deblurred / elapsed_s, 2) if elapsed_s > 0 else 0.0,
-        "latency_ms": latency.report("total").to_dict(),
-        "stages_ms": {stage: latency.report(stage).to_dict() for stage in latency.stages if stage != "total"},
-        "deadline_miss_rate": _share(sum(ledger.missed for ledger in ledgers), captured),
-        "deblur_coverage": _share(deblurred, captured),
-        "effective_coverage": _share(deblurred, wanted),
-        "elapsed_s": round(elapsed_s, 3),
-        "source": ", ".join(ledger.stream for ledger in ledgers),
-        "model": runner.flow.admission.model,
-        "backend": backend,
-        "streams": [_stream_values(camera) for camera in runner.cameras],
-        "sinks": {
-            name: {"emitted": counts.emitted, "skipped": counts.skipped, "error": counts.error or None}
-            for name, counts in sinks.items()
+        "backend": networks[0].description,
+        "isolated": config.isolate,
+        "models": [
+            {"model": network.model, "backend": network.description, "sha256": sha256}
+            for network, sha256 in zip_longest(networks, config.model_hashes[: len(networks)])
+        ],
+        "settings": {
+            "deadline_ms": live.deadline_ms,
+            "late": live.late,
+            "gate": live.has_gate,
+            "side_by_side": config.side_by_side,
+            **config.settings,
         },
-        "network_restarts": 0 if runner.worker is None else runner.worker.abandoned,
-        "locked_out": runner.flow.admission.lockout_reason,
-        "imbalances": list(runner.imbalances),
-    }
-
-
-def _stream_values(camera: Camera) -> dict[str, Any]:
-    lane, ledger = camera.lane, camera.lane.ledger
-    return {
-        "stream": ledger.stream,
-        "health": camera.health,
-        "reason": camera.error or camera.reason,
-        "fps": camera.source.fps,
-        "captured": ledger.captured,
-        "states": {state.value: count for state, count in dict(ledger.states).items()},
-        "epochs": ledger.epochs,
-        "reconnects": ledger.events["reconnecting"],
-        "events": dict(ledger.events),
-        "lost_before": ledger.lost_before,
-        "missed": ledger.missed,
-        "deadline_ms": None if lane.deadline_ns is None else round(lane.deadline_ns / 1e6, 3),
-        "latency_ms": ledger.latency.report("total").to_dict(),
     }
 
 
@@ -215,10 +182,6 @@ def _places_of_cameras(
         for places, place in zip(per_camera, opened, strict=True):
             places.append(place)
     return per_camera
-
-
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 4) if whole else 0.0
 
 
 def _incomplete(runner: LiveRunner, lines: LedgerFile | None) -> str | None:

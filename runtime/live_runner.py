@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..core.errors import UsageError
 from .admission import Admission
+from .any_network import Network, OpenNetworks
 from .blur_gate import BlurGate
 from .frame import Frame
 from .ledger import Ledger, WriteLine
@@ -22,11 +23,10 @@ from .live_camera import Camera
 from .live_flow import Flow, LatePolicy
 from .live_lane import Lane
 from .live_source import LiveSource, SourceEvent, Waiting
-from .live_worker import LiveWorker, OpenSessions, check_ladder
+from .live_worker import LiveWorker, check_ladder
 from .outbox import Outbox, ResultSink, SinkCounts, SinkThread
 from .pipeline import clean_up
 from .scheduling import prompt_switching, raise_priority
-from .session import Session
 from .terminal import Result
 from .wake_lateness import WakeLateness
 
@@ -82,15 +82,16 @@ class LiveRunner:
         flow: Decides what happens to their frames.
         worker: Runs the networks; None before ``run``.
         imbalances: What was found wrong with the accounts; there must be nothing.
+        is_real_time: Whether the thread that lets frames out has real-time priority; None before ``run``.
     """
 
     def __init__(
         self,
         sources: Sequence[LiveSource],
-        sessions: Sequence[Session],
+        sessions: Sequence[Network],
         sinks: Sequence[Sequence[ResultSink | Outbox]],
         config: LiveConfig | None = None,
-        reopen: OpenSessions | None = None,
+        reopen: OpenNetworks | None = None,
         write_line: WriteLine | None = None,
     ) -> None:
         check_ladder(sessions)
@@ -112,6 +113,7 @@ class LiveRunner:
         self.flow = Flow(lanes, admission, self.config.late)
         self.worker: LiveWorker | None = None
         self.imbalances: list[str] = []
+        self.is_real_time: bool | None = None
         self._defect: BaseException | None = None
 
     @property
@@ -173,7 +175,10 @@ class LiveRunner:
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         assert self.worker is not None
         with self._lock:
-            self.flow.stop(time.monotonic_ns())
+            now_ns = time.monotonic_ns()
+            self.flow.stop(now_ns)
+            for ledger in self.ledgers:
+                ledger.source.finish(now_ns)
             self._over.set()
             self._due.notify_all()
         for camera in self.cameras:
@@ -218,7 +223,7 @@ class LiveRunner:
         return threads + [sink for sink in self._sinks if isinstance(sink, Outbox)]
 
     def _emitted(self, sink: str, result: Result, emit_ms: float | None) -> None:
-        self._ledgers[result.frame.stream].add_emitted(sink, result.frame, emit_ms)
+        self._ledgers[result.frame.stream].add_emitted(sink, result.frame, emit_ms, result.deadline_ns)
 
     def _capture(self, camera: Camera) -> None:
         try:
@@ -251,7 +256,7 @@ class LiveRunner:
                 self._due.notify()
 
     def _let_out(self) -> None:
-        raise_priority()
+        self.is_real_time = raise_priority()
         lateness = WakeLateness()
         try:
             with self._lock:

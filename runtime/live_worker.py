@@ -9,41 +9,46 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from ..core.errors import ContractError, UsageError
+from .any_network import Network, OpenNetworks
 from .guard import Guard, checked_session
 from .live_flow import Flow
 from .live_lane import Lane
 from .network_job import Job, Outcome
 from .pipeline import clean_up
 from .session import Session
+from .source_health import Backoff, HealthLimits
 
 logger = logging.getLogger(__name__)
 
 #: runs timed at warm-up, to begin the estimate with
 TIMED_RUNS = 3
-#: workers given up before deblurring ends for good: each may keep its memory for ever
-ABANDONED_MAX = 3
+#: threads still hanging that end deblurring for good: each keeps its memory
+STUCK_MAX = 3
+#: networks are opened anew at once, within a minute again after 1 s, then twice as long each time
+RESTARTS = HealthLimits(first_retry_s=0.5, longest_retry_s=60.0, healthy_s=60.0)
+#: how long a run that was cancelled is waited for
+CANCEL_S = 1.0
 #: how long a worker waits before it looks whether it shall end
 LOOK_S = 0.5
-
-#: opens the networks, largest first; called again in a new thread when one hangs
-OpenSessions = Callable[[], Sequence[Session]]
 
 
 class LiveWorker:
     """Runs jobs of a flow one after the other.
 
-    A thread cannot be ended from outside: one that hangs is left to itself, with its networks, and
-    another one opens them anew. If it ever comes back it closes what it holds and ends.
+    A thread cannot be ended from outside. When its network hangs, the run is cancelled, which ends a process
+    of its own and stops some libraries; where neither helps, the thread is left to itself with its networks.
+    Another thread opens them anew, sooner or later by how long they worked. One that comes back closes what it
+    holds and ends.
 
     Args:
         flow: Gives the jobs.
         lock: Held around every call of the flow.
         wake_timer: Called, with the lock held, when a deadline may have come nearer.
-        sessions: The networks, largest first; closed at the end.
+        networks: Largest first; closed at the end.
         reopen: Opens them anew; None where that is not possible.
 
     Attributes:
-        abandoned: Threads given up so far.
+        restarts: Times another thread had to open the networks anew.
         defect: What ended the thread; None unless something of ours is broken.
         has_work: Notified, with the lock held, when there may be a job.
     """
@@ -53,75 +58,115 @@ class LiveWorker:
         flow: Flow,
         lock: threading.RLock,
         wake_timer: Callable[[], None],
-        sessions: Sequence[Session],
-        reopen: OpenSessions | None,
+        networks: Sequence[Network],
+        reopen: OpenNetworks | None,
     ) -> None:
-        self.abandoned = 0
+        self.restarts = 0
         self.defect: BaseException | None = None
         self.has_work = threading.Condition(lock)
         self._flow, self._lock, self._wake_timer, self._reopen = flow, lock, wake_timer, reopen
         self._generation = 0
-        self._is_replacing = False
-        self._scale = sessions[0].contract.scale
-        self._thread = self._start(list(sessions))
+        self._is_replacing = self._is_cancelled = self._has_waited = False
+        self._scale = networks[0].contract.scale
+        self._backoff, self._opened_s = Backoff(RESTARTS), time.monotonic()
+        self._given_up: list[threading.Thread] = []
+        self._networks = list(networks)
+        self._thread = self._start(self._networks)
 
     def watch(self) -> None:
         """Replace the thread where it was given up; call now and then."""
         with self._lock:
             if not self._flow.down or self._is_replacing:
                 return
-            self.abandoned += 1
             self._generation += 1
             self._is_replacing = True
-            if self._reopen is None or self.abandoned >= ABANDONED_MAX:
+            self._given_up.append(self._thread)
+            cancelled = [network.cancel() for network in self._networks]
+            self._is_cancelled = any(cancelled)
+            if self._reopen is None:
                 logger.warning("the network is not opened again; frames go out untouched from now on")
                 return
+            self.restarts += 1
             self._thread = self._start(None)
 
     def stop(self, timeout_s: float) -> None:
-        """End the thread and close the networks; after ``timeout_s`` it is left to itself."""
+        """End the thread and close the networks.
+
+        After ``timeout_s`` its run is cancelled; a thread that goes on after that is left to itself.
+        """
         with self._lock:
             self._generation += 1
             self.has_work.notify_all()
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            for network in self._networks:
+                network.cancel()
+            self._thread.join(CANCEL_S)
 
-    def _start(self, sessions: list[Session] | None) -> threading.Thread:
+    def _start(self, networks: list[Network] | None) -> threading.Thread:
         generation = self._generation
-        thread = threading.Thread(target=self._run, args=(generation, sessions), name="network", daemon=True)
+        thread = threading.Thread(target=self._run, args=(generation, networks), name="network", daemon=True)
         thread.start()
         return thread
 
-    def _run(self, generation: int, sessions: list[Session] | None) -> None:
+    def _run(self, generation: int, networks: list[Network] | None) -> None:
         try:
-            if sessions is None:
-                sessions = self._opened_anew()
-            self._work(generation, sessions)
+            if networks is None:
+                networks = self._opened_anew(generation)
+            self._work(generation, networks)
         except BaseException as error:
             self.defect = error
         finally:
-            for session in sessions or ():
-                clean_up(session.close)
+            for network in networks or ():
+                clean_up(network.close)
 
-    def _opened_anew(self) -> list[Session]:
+    def _opened_anew(self, generation: int) -> list[Network]:
+        """Open the networks, again and again until it succeeds; none where the run ended or that is no use."""
         assert self._reopen is not None
-        try:
-            sessions = list(self._reopen())
-        except Exception as error:
+        if self._is_cancelled:  # what it holds of a device may be needed
+            self._given_up[-1].join(CANCEL_S)
+        while self._waited(generation):
+            self._given_up = [thread for thread in self._given_up if thread.is_alive()]
+            if len(self._given_up) >= STUCK_MAX:
+                logger.warning("the network hangs in %d threads; frames go out untouched from now on", STUCK_MAX)
+                break
+            self._opened_s = time.monotonic()
+            try:
+                networks = list(self._reopen())
+            except Exception as error:
+                with self._lock:
+                    self._flow.down = f"the network cannot be opened again: {error}"
+                logger.warning("%s; that is tried again", self._flow.down)
+                continue
             with self._lock:
-                self._flow.down = f"the network cannot be opened again: {error}"
-            logger.warning("%s; frames go out untouched from now on", self._flow.down)
-            return []
-        with self._lock:
-            self._flow.restarted()
-            self._is_replacing = False
-        return sessions
+                self._networks = networks
+                self._opened_s = time.monotonic()
+                self._flow.restarted()
+                self._is_replacing = False
+            return networks
+        return []
 
-    def _work(self, generation: int, sessions: list[Session]) -> None:
-        checked = [checked_session(session) for session in sessions]
+    def _waited(self, generation: int) -> bool:
+        """Wait before the networks are opened anew; whether they are still wanted then."""
+        worked_s = time.monotonic() - self._opened_s
+        wait_s = self._backoff.after(worked_s)
+        if not self._has_waited or worked_s >= RESTARTS.healthy_s:
+            self._has_waited, wait_s = True, 0.0
+        until_s = time.monotonic() + wait_s
+        with self._lock:
+            while generation == self._generation and (left_s := until_s - time.monotonic()) > 0:
+                self.has_work.wait(left_s)
+            return generation == self._generation
+
+    def _work(self, generation: int, networks: Sequence[Network]) -> None:
+        checked = [checked_session(network) if isinstance(network, Session) else network for network in networks]
         guards = {lane: Guard(self._scale) for lane in self._flow.lanes}
         while (job := self._next_job(generation)) is not None:
             outcome = perform(job, checked, guards)
             with self._lock:
+                if (lost := checked[job.decision.rung].lost_reason) and generation == self._generation:
+                    self._flow.give_up(lost, time.monotonic_ns())
+                    return
                 self._flow.finish(job, outcome, time.monotonic_ns())
 
     def _next_job(self, generation: int) -> Job | None:
@@ -137,7 +182,7 @@ class LiveWorker:
         return None
 
 
-def perform(job: Job, sessions: Sequence[Session], guards: Mapping[Lane, Guard]) -> Outcome:
+def perform(job: Job, sessions: Sequence[Network], guards: Mapping[Lane, Guard]) -> Outcome:
     """Do one job; whatever goes wrong becomes part of the outcome."""
     session = sessions[job.decision.rung]
     try:
@@ -154,7 +199,7 @@ def perform(job: Job, sessions: Sequence[Session], guards: Mapping[Lane, Guard])
         return Outcome(fault=str(error) or type(error).__name__)
 
 
-def check_ladder(sessions: Sequence[Session]) -> None:
+def check_ladder(sessions: Sequence[Network]) -> None:
     """Refuse networks that cannot stand in for each other.
 
     Raises:
@@ -168,7 +213,7 @@ def check_ladder(sessions: Sequence[Session]) -> None:
             )
 
 
-def _warmed_up(job: Job, session: Session) -> Outcome:
+def _warmed_up(job: Job, session: Network) -> Outcome:
     pictures = [job.entry.frame.pixels] * job.decision.count
     if job.is_batch_warm_up:
         session.restore_batch(pictures, [None] * len(pictures))

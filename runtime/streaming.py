@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
+from ..core.errors import UsageError
 from .blur_gate import BlurGate
 from .channel import Channel
 from .file_account import FileAccount, NoSink
 from .guard import Guard
+from .isolated_network import isolated
 from .ledger import Ledger
 from .live_runner import JOIN_S, LiveConfig, LiveRunner
 from .live_source import LiveSource
@@ -42,6 +45,7 @@ class StreamConfig:
         write_line: Takes a line of the ledger for every frame; None for none.
         has_guard: Whether a file's frame goes out untouched where the network's picture cannot be right; live
             ones always do.
+        isolate: Whether the networks run in a process of their own, which is killed where they hang; live only.
     """
 
     session: SessionConfig = field(default_factory=SessionConfig)
@@ -49,6 +53,7 @@ class StreamConfig:
     ladder: tuple[str | Path, ...] = ()
     write_line: Callable[[dict[str, object]], None] | None = None
     has_guard: bool = True
+    isolate: bool = False
 
 
 def stream(
@@ -72,6 +77,7 @@ def stream(
         ...     show(result.restored, was_restored=result.state is Terminal.DEBLURRED)
 
     Raises:
+        UsageError: An open session, or a file without a deadline, is to be isolated.
         SourceError: A file cannot be read at all.
         ModelFileError: There is no such model, or it does not fit.
         MachineError: No backend can run it here.
@@ -84,6 +90,8 @@ def stream(
         stack.callback(source.close)
         if not hasattr(source, "read"):
             if config.live.deadline_ms is None:
+                if config.isolate:
+                    raise UsageError("isolate goes with cameras and streams, or files with a deadline")
                 yield from _all_of(source, _session(model, config, stack), config)
                 return
             source = PacedSource(source)
@@ -97,15 +105,15 @@ def _session(model: str | Path | Session, config: StreamConfig, stack: ExitStack
 
 
 def _newest_of(source: LiveSource, model: str | Path | Session, config: StreamConfig) -> Iterator[Result]:
-    def open_all() -> Sequence[Session]:
-        first = _Borrowed(model) if isinstance(model, Session) else open_session(model, config.session)
-        return [first, *(open_session(smaller, config.session) for smaller in config.ladder)]
-
-    sessions = open_all()
-    scale = sessions[0].contract.scale
-    reopen = None if isinstance(model, Session) else open_all
+    open_all = partial(_open_ladder, model, config.session, config.ladder)
+    if config.isolate and isinstance(model, Session):
+        raise UsageError("an open session runs in this process; give the name or path of its model to isolate it")
+    open_networks = isolated(open_all) if config.isolate else open_all
+    networks = open_networks()
+    scale = networks[0].contract.scale
+    reopen = None if isinstance(model, Session) else open_networks
     outbox = Outbox("caller", 1, True, lambda sink, result, ms: ledger.add_emitted(sink, result.frame, ms))
-    runner = LiveRunner([source], sessions, [[outbox]], config.live, reopen, config.write_line)
+    runner = LiveRunner([source], networks, [[outbox]], config.live, reopen, config.write_line)
     ledger = runner.ledgers[0]
     run = _Background(lambda stop: runner.run(stop=stop), outbox.finish)
     try:
@@ -117,6 +125,11 @@ def _newest_of(source: LiveSource, model: str | Path | Session, config: StreamCo
     finally:
         run.end()
     run.raise_failure()
+
+
+def _open_ladder(model: str | Path | Session, config: SessionConfig, ladder: Sequence[str | Path]) -> Sequence[Session]:
+    first = _Borrowed(model) if isinstance(model, Session) else open_session(model, config)
+    return [first, *(open_session(smaller, config) for smaller in ladder)]
 
 
 def _all_of(source: Source, session: Session, config: StreamConfig) -> Iterator[Result]:

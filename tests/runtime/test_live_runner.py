@@ -181,7 +181,7 @@ def test_hanging_network_is_replaced_and_frames_go_on(monkeypatch: pytest.Monkey
     runner, sink = run_paced(60, fail_after_warm_up(hang), reopen=reopen)
     goes_on.set()
     assert runner.worker is not None
-    assert runner.worker.abandoned == 1
+    assert runner.worker.restarts == 1
     assert sum(states(runner).values()) == 60
     assert any("gave nothing for" in result.reason for result in sink.results)
 
