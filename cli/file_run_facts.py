@@ -21,14 +21,18 @@ class FileFacts:
         choice: The network.
         config: What was asked for of its backend.
         on_progress: Told of the progress, too.
+        watch: Reads the machine's sensors.
     """
 
-    def __init__(self, choice: ModelChoice, config: SessionConfig, on_progress: Progress) -> None:
-        self._choice, self._config, self._on_progress = choice, config, on_progress
-        self._watch = MachineWatch()
+    def __init__(self, choice: ModelChoice, config: SessionConfig, on_progress: Progress, watch: MachineWatch) -> None:
+        self._choice, self._config, self._on_progress, self._watch = choice, config, on_progress, watch
+        self._has_begun = False
 
     def look(self, counts: Counts, info: SourceInfo) -> None:
-        """Read what is due of the sensors and tell the progress."""
+        """Read what is due of the sensors and tell the progress; the first time the network is open."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._watch.begin()
         self._watch.sample()
         self._on_progress(counts, info)
 
@@ -44,3 +48,11 @@ class FileFacts:
             "machine": machine_facts(self._watch.gpus),
             "versions": versions(),
         }
+
+
+def watched_machine(idle_s: float) -> MachineWatch:
+    """Find the machine's sensors, and measure it at rest for ``idle_s`` seconds where there is one of energy."""
+    watch = MachineWatch()
+    if idle_s and watch.energy.has_rails:
+        watch.measure_idle(idle_s)
+    return watch

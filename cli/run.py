@@ -22,7 +22,7 @@ from ..runtime.shipped_models import SHIPPED
 from ..runtime.sources import STANDARD_INPUT, SourceInfo, open_source
 from ..runtime.terminal import Result
 from .ffmpeg_args import ffmpeg_args
-from .file_run_facts import FileFacts
+from .file_run_facts import FileFacts, watched_machine
 from .live_options import LIVE_OPTIONS, live_choice, live_options
 from .live_run import live_job_config, run_cameras
 from .live_view import view_thread
@@ -54,7 +54,7 @@ SECTIONS = {
     "Network": ("checkpoint", "tlsc", "backend", "precision", "threads", "provider", "tile", "tile_inexact"),
     "Live, and files with a deadline": ("further_sources", "deadline_ms", "ladder", "isolate"),
     "Reading": ("raw", *SOURCE_OPTIONS),
-    "Account and view": ("json_place", "ledger", "view_port", "view_host"),
+    "Account and view": ("json_place", "ledger", "idle_s", "view_port", "view_host"),
 }
 
 
@@ -89,6 +89,14 @@ class _RunCommand(SectionedCommand):
     is_flag=True,
     help="Print what the ffmpeg that reads an output raw:- or -, or writes SOURCE -, must be told, and end.",
 )
+@click.option(
+    "--measure-idle",
+    "idle_s",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="S",
+    help="Measure the machine at rest for S seconds first, so that energy per frame is known without it too.",
+)
 @click.option("--side-by-side", is_flag=True, help="Untouched frame on the left, restored one on the right.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @json_option
@@ -100,6 +108,7 @@ def run_command(
     tlsc: str | None,
     is_unguarded: bool,
     prints_ffmpeg_args: bool,
+    idle_s: float,
     side_by_side: bool,
     force: bool,
     json_place: str | None,
@@ -126,10 +135,11 @@ def run_command(
     if prints_ffmpeg_args:
         click.echo(ffmpeg_args(choice, sinks, chosen, config))
         return 0
+    watch = watched_machine(idle_s)
     if choice.is_live:
         if is_unguarded:
             raise UsageError("--no-guard goes with files; a live run always compares pictures with their input")
-        job = live_job_config(choice, side_by_side, force)
+        job = replace(live_job_config(choice, side_by_side, force), watch=watch)
         return run_cameras(choice, sinks, chosen, config, job, json_place)
     with stop_on_signals() as (stop, caught), _progress_bar() as on_progress, ExitStack() as stack:
         session: SessionConfig | Session = config
@@ -151,7 +161,7 @@ def run_command(
             has_guard=not is_unguarded,
             untagged_matrix=reading.untagged_matrix,
         )
-        facts = FileFacts(chosen, config, on_progress)
+        facts = FileFacts(chosen, config, on_progress, watch)
         summary = run(opened, [sink for sink in sinks if sink not in others], job_config, facts.look, stop)
     write_json(json_place, facts.to_dict(summary))
     _print_summary(summary)

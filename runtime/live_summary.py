@@ -93,10 +93,18 @@ class LiveSummary:
                 }
                 for name, counts in sinks.items()
             },
+            "batches": _batch_values(runner.flow.batches),
             "network_restarts": 0 if runner.worker is None else runner.worker.restarts,
             "locked_out": runner.flow.admission.lockout_reason,
             "imbalances": list(runner.imbalances),
         }
+
+
+def _batch_values(runs: Mapping[int, int]) -> dict[str, Any]:
+    """Runs that restored frames of several cameras at once, and how many frames a run restored on average."""
+    count = sum(runs.values())
+    frames = sum(frames * times for frames, times in dict(runs).items())
+    return {"runs": count, "together": count - runs.get(1, 0), "mean": round(frames / count, 2) if count else None}
 
 
 def _stream_values(camera: Camera) -> dict[str, Any]:
