@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import IncompleteError, SourceError, UsageError
-from ..runtime.live_job import LiveJobConfig, run_live
+from ..runtime.live_job import LiveJobConfig, place_of_camera, run_live
 from ..runtime.live_runner import LiveConfig
 from ..runtime.live_source import LiveSource
 from ..runtime.outbox import ResultSink
 from ..runtime.paced_source import PacedSource
 from ..runtime.redaction import redacted
+from ..runtime.result_sinks import scheme_of
 from ..runtime.session import SessionConfig
+from ..runtime.sinks import check_sink
 from ..runtime.source_uris import is_live_uri, open_live_source
 from ..runtime.sources import STANDARD_INPUT, open_source
 from .live_networks import hash_of_choice, open_ladder, settings_of
@@ -55,6 +57,7 @@ def run_cameras(
         sources = [_open(uri, choice) for uri in choice.sources]
         for source in sources:
             stack.callback(source.close)
+        _check_places(sinks, len(sources), job.force)
         view = open_view(choice)
         all_sinks: list[str | ResultSink] = [*sinks, *([view] if view is not None else [])]
         stop, caught = stack.enter_context(stop_on_signals())
@@ -90,6 +93,13 @@ def live_job_config(choice: LiveChoice, side_by_side: bool, force: bool) -> Live
     is_video = copy_from is not None and copy_from.is_file()
     live = LiveConfig(choice.deadline_ms, has_gate=choice.has_gate)
     return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None, choice.isolate)
+
+
+def _check_places(sinks: Sequence[str], cameras: int, force: bool) -> None:
+    """Refuse recordings that cannot be begun, before a network is loaded for them."""
+    for sink in sinks:
+        for index in range(cameras if scheme_of(sink) is None else 0):
+            check_sink(place_of_camera(sink, index), force=force)
 
 
 def _open(uri: str, choice: LiveChoice) -> LiveSource:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ..core.errors import UsageError
+from ..core.outputs import check_output
 from ..core.pictures import PICTURE_SUFFIXES
 from .frame import Frame
 
@@ -90,14 +91,29 @@ def open_sink(
         OutputError: The output exists already, or its folder does not.
         SourceError: ``copy_from`` cannot be read.
     """
+    module, attribute = SINKS[_kind_of(path)]
+    factory = cast(
+        "Callable[[Path, SinkOptions], Sink]", getattr(importlib.import_module(module, __package__), attribute)
+    )
+    return factory(Path(path), SinkOptions(force, copy_from, frame_rate))
+
+
+def check_sink(path: str | Path, *, force: bool = False) -> None:
+    """Refuse an output as ``open_sink`` would, before any work is done and without beginning it.
+
+    Raises:
+        UsageError: The suffix is not known.
+        OutputError: The output exists already, or its folder does not.
+    """
+    check_output(Path(path), force=force, is_folder=not _kind_of(path))
+
+
+def _kind_of(path: str | Path) -> str:
+    """Give the key of ``SINKS``; empty for a folder."""
     place = Path(path)
     is_folder = str(path).endswith(("/", "\\")) or place.is_dir()
     suffix = "" if is_folder else place.suffix.lower()
     if suffix not in SINKS:
         known = ", ".join(sorted(filter(None, SINKS)))
         raise UsageError(f"{place.name} names no known output, expected {known}, or a folder: {place}/")
-    module, attribute = SINKS[suffix]
-    factory = cast(
-        "Callable[[Path, SinkOptions], Sink]", getattr(importlib.import_module(module, __package__), attribute)
-    )
-    return factory(place, SinkOptions(force, copy_from, frame_rate))
+    return suffix

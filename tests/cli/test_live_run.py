@@ -142,6 +142,17 @@ def test_what_is_wrong_is_told_with_the_right_code(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["out.mkv", "out-camera2.mkv"])
+def test_recording_that_exists_is_told_before_a_network_is_loaded(
+    deblurrt: Deblurrt, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / place).write_text("mine")
+    model = ("--model", tmp_path / "none.onnx")
+    assert deblurrt("run", CAMERA, "--source", CAMERA, tmp_path / "out.mkv", *model) == 7
+    assert place in capsys.readouterr().err
+    assert (tmp_path / place).read_text() == "mine"
+
+
 def test_status_names_what_matters() -> None:
     (line,) = status_lines(SUMMARY)
     assert line == (
