@@ -32,8 +32,8 @@ from .measured_process import MeasuredProcess, measured_process
 from .quantize_zoo import COMMAND, ZOO_FRAMES, engine_row, exported, frames_folder
 
 NETWORKS = ("default", "fast", "eacd", "mprnet", "carlo_net")
-#: tool -> methods it is asked for
-TOOLS = {"modelopt": ("entropy", "max"), "deblurrt": ("entropy", "minmax", "mse")}
+#: tool -> methods it is asked for; modelopt quantises the first and the last layer too
+TOOLS = {"modelopt": ("entropy", "max"), "deblurrt": ("entropy", "minmax", "mse", "mse --ends")}
 #: what modelopt's interpreter runs: graph, frames, method, file to write
 SCRIPT = """
 import sys
@@ -137,7 +137,7 @@ def contest_row(contest: Contest, work: Path, name: str, by: tuple[str, str], py
     """
     tool, method = by
     row: Row = {"network": name, "tool": tool, "method": method}
-    path = work / f"{name}_{tool}_{method}.onnx"
+    path = work / f"{name}_{tool}_{method.replace(' --', '_')}.onnx"
     try:
         command = _modelopt(contest, path, method, python) if tool == "modelopt" else _ours(contest, path, method)
         ran = measured_process(command, path.with_suffix(".log"))
@@ -165,8 +165,9 @@ def calibration_pieces(contest: Contest) -> Any:
 
 
 def _ours(contest: Contest, path: Path, method: str) -> list[str]:
-    options = ["--data", contest.root, "--frames", ZOO_FRAMES, "--method", method, "--rest", "fp32", "--output", path]
-    return [*COMMAND, "quantize", str(contest.file.path), *map(str, options), "--force"]
+    options = ["--data", contest.root, "--frames", ZOO_FRAMES, "--rest", "fp32", "--output", path]
+    given = [*map(str, options), "--method", *method.split(), "--force"]
+    return [*COMMAND, "quantize", str(contest.file.path), *given]
 
 
 def _written(contest: Contest, path: Path, ran: MeasuredProcess) -> OnnxFile:

@@ -20,9 +20,9 @@ def shipped_text(rows: Sequence[Row]) -> str:
                 row["network"],
                 row["target"],
                 f"{row['share']:.1%}",
-                f"{row['held_out_lost_db']:.3f}",
+                _decibels(row["held_out_lost_db"]),
                 f"{others['psnr_float_db']:.3f}",
-                f"{others['lost_db']:.3f}",
+                _decibels(others["lost_db"]),
                 f"{others['ssim_float'] - others['ssim']:.4f}",
                 f"{others['edges'] / others['edges_float'] - 1:+.1%}",
                 " → ".join(f"{size / 2**20:.2f}" for size in row["bytes"]),
@@ -71,6 +71,8 @@ def zoo_text(rows: Sequence[Row]) -> str:
 
 
 PARTS = ("methods", "placements")
+#: what a search says that had too little time to find anything
+TIME_OVER = "the time limit ended the search"
 
 
 def modelopt_text(rows: Sequence[Row]) -> str:
@@ -82,7 +84,7 @@ def modelopt_text(rows: Sequence[Row]) -> str:
         if "error" in row:
             cells.append([*known, f"failed: {_in_cell(row['error'])}", "", *cost, ""])
             continue
-        cells.append([*known, f"{row['lost_db']:.3f}", f"{row['share']:.1%}", *cost, _label(row["engine"])])
+        cells.append([*known, _decibels(row["lost_db"]), f"{row['share']:.1%}", *cost, _label(row["engine"])])
     columns = ("network", "tool", "method", "dB lost", "products in INT8", "processor s", "MiB", "engine")
     return markdown_table(columns, cells)
 
@@ -106,5 +108,10 @@ def _in_cell(text: str) -> str:
 
 def _loss(told: Row) -> str:
     if "error" in told:
-        return "refused"
-    return f"{told['lost_db']:.3f} dB, {told['share']:.0%}"
+        return "time was over" if TIME_OVER in told["error"] else "refused"
+    return f"{_decibels(told['lost_db'])} dB, {told['share']:.0%}"
+
+
+def _decibels(value: float) -> str:
+    """Three digits; what rounds to nothing has no sign."""
+    return f"{round(value, 3) + 0.0:.3f}"

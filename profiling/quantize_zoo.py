@@ -39,7 +39,7 @@ ZOO_FRAMES = 6
 #: size of the results that engines of reduced networks give
 ENGINE_SIZE = (192, 320)
 #: height and width of the pieces networks that enlarge are given, whose inside is as large as their result
-PIECE_SIZE = (96, 160)
+PIECE_SIZE = (64, 96)
 #: runs the command in this interpreter
 COMMAND = (sys.executable, "-c", "from deblurrt.cli.main import main; main()")
 

@@ -34,6 +34,17 @@ def test_zoo_row_tells_methods_placements_report_and_engine() -> None:
     assert lines_of(zoo_text([row])) == ["| eacd | 0.500 dB, 99% | refused | 0.250 dB, 98% | 90% int8, 10% fp32 |"]
 
 
+def test_search_that_had_no_time_is_told_from_one_that_found_nothing() -> None:
+    errors = ("the budget is 0.1 dB", "the budget is 0.1 dB; the time limit ended the search; give more")
+    rows = [{**ZOO, "placements": {"search": {"error": error}}} for error in errors]
+    assert [line.split(" | ")[2] for line in lines_of(zoo_text(rows))] == ["refused", "time was over"]
+
+
+def test_loss_that_rounds_to_nothing_has_no_sign() -> None:
+    (line,) = lines_of(modelopt_text([{**OURS, "lost_db": -0.0004}]))
+    assert "| 0.000 |" in line
+
+
 def test_zoo_row_whose_report_is_missing_or_failed_says_so() -> None:
     lines = lines_of(zoo_text([ZOO, {**ZOO, "report": {"error": "no page"}}]))
     assert [line.split(" | ")[3] for line in lines] == ["not measured", "failed: no page"]
