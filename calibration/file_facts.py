@@ -1,4 +1,4 @@
-"""What a quantised file says of itself: how it was calibrated, and what its layers compute in."""
+"""What a file must be to be quantised, and what it says of itself then: its calibration, and types of its layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.artifacts import PROVENANCE_KEY, SUMMARY_KEY, json_entry, metadata_of
+from ..core.errors import ModelFileError, UsageError
 from ..core.optional import require
 from .quantize_config import QuantizeConfig
 from .tensor_statistics import StatisticsKey
@@ -17,6 +18,24 @@ from .tensor_statistics import StatisticsKey
 CALIBRATION_HASH = "calibration_sha256"
 #: choices that decide no scale and no layer by themselves
 LEFT_OUT = frozenset({"time_limit_s"})
+
+
+def check_float(model: Any, name: str) -> None:
+    """Refuse what cannot be quantised because it is not a float network.
+
+    Raises:
+        UsageError: It is quantised or in half precision already.
+        ModelFileError: It has no nodes.
+    """
+    types = require("onnx", purpose="quantise a graph").TensorProto
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
+        raise UsageError(f"{name} is quantised already; give the float32 file it was made of")
+    if any(tensor.data_type in (types.FLOAT16, types.BFLOAT16) for tensor in model.graph.initializer):
+        raise UsageError(
+            f"{name} is in half precision; give the float32 file, layers that stay float get fp16 after it"
+        )
+    if not model.graph.node:
+        raise ModelFileError(f"{name} has no nodes; export it again")
 
 
 def describe(model: Any, key: StatisticsKey, config: QuantizeConfig, share: float, lost_db: float | None) -> None:

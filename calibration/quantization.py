@@ -12,17 +12,20 @@ from typing import Any
 import numpy as np
 
 from ..core.contract import FrameContract
-from ..core.errors import ModelFileError, UsageError
-from ..core.optional import require
+from ..core.errors import UsageError
 from ..core.pictures import Pixels
+from ..core.tensors import Array
+from ..plugins.forward_convolutions import forward_convolutions
 from ..plugins.onnx_ops import add_bodies, uses_plugins
 from .budget_search import LEAST_SHARE, BudgetSearch
 from .calibrator import SEEN_PX, CalibrationRun, calibrate, looked_at, seen_shapes
 from .clips import Window
-from .file_facts import describe
+from .equalisation import Judged, decide, equalise
+from .file_facts import check_float, describe
 from .frames import Frames
 from .graph_sessions import Restore, cropped, fixed_size, open_restorer
 from .graph_view import GraphView
+from .histograms import Histogram
 from .placement import place
 from .qdq_graph import KnownForms, QuantizedGraph, quantize_graph
 from .quality import Judge, Quality, RestoredFrame
@@ -71,13 +74,13 @@ class Quantization:
         statistics: Path | None = None,
         progress: Progress = lambda _what, _done, _all: None,
     ) -> None:
-        _check_float(model, name)
+        check_float(model, name)
         if uses_plugins(model) and not model.functions:
             model = add_bodies(model)
         self._contract, self._frames, self._config, self._place = contract, frames, config, statistics
         self._progress = progress
         self._notes = list(frames.notes) if frames else []
-        self._model = model
+        self._model = forward_convolutions(model)
         self._seconds: dict[str, float] = {}
         self._known = KnownForms()
         self._pieces: list[tuple[Window, Pixels]] = []
@@ -104,14 +107,13 @@ class Quantization:
         started = time.perf_counter()
         self._view = GraphView(self._model)
         shapes = self._shapes = seen_shapes(self._model, self._contract)
-        names = looked_at(self._view, shapes)
-        self._statistics = self._calibrated(names)
+        self._pieces = list(self._float_pieces())
+        self._statistics = self._calibrated(looked_at(self._view, shapes))
         self._seconds["calibration"] = time.perf_counter() - started
         self._sites = find_sites(self._view, shapes, self._config)
         self._total = sum(site.macs for site in self._sites)
         if not any(site.is_able for site in self._sites):
             raise UsageError("no layer can be quantised; the report of deblurrt inspect lists the operators")
-        self._pieces = list(self._float_pieces())
         self._judge_by_float()
         search = self._search()
         chosen = self._decided(search)
@@ -131,16 +133,34 @@ class Quantization:
                 raise UsageError("no frames to calibrate on; give --data, or --statistics of a whole calibration")
             if known.key.model_sha256 != digest and self._place is not None:
                 check_key(known.key, replace(known.key, model_sha256=digest), self._place)
+            self._equalised(known.factors)
             return known
         config, frames = self._config, self._frames
         key = StatisticsKey(digest, frames.sha256, frames.names, config.seed, config.crop_px, frames.test_split)
         if known is not None and self._place is not None:
             check_key(known.key, key, self._place)
-            if known.is_complete:
-                self._notes.append("the statistics of an earlier calibration were taken")
-                return known
+        if known is None:
+            known = Statistics(key, {name: Histogram() for name in names}, 0, self._decided_factors())
+        self._equalised(known.factors)
+        if known.is_complete:
+            self._notes.append("the statistics of an earlier calibration were taken")
+            return known
         run = CalibrationRun(self._model, self._contract, frames, config.seed, config.crop_px, self._place)
         return calibrate(run, names, key, known, lambda done, total: self._progress("calibrating", done, total))
+
+    def _decided_factors(self) -> dict[str, Array]:
+        """Find what channels are divided by, where that lowers the error; weights alone gain nothing by it."""
+        if self._frames is None or self._config.format != "int8":
+            return {}
+        self._progress("equalising channels", 0, 1)
+        judged = Judged(self._contract, self._frames, self._config.seed, self._shapes, self._pieces)
+        found = decide(self._model, judged)
+        self._notes += [found.note] if found.note else []
+        return dict(found.factors)
+
+    def _equalised(self, factors: dict[str, Array]) -> None:
+        self._model = equalise(self._model, factors)
+        self._view = GraphView(self._model)
 
     def _float_pieces(self) -> Iterator[tuple[Window, Pixels]]:
         """Pieces of the first calibration frames, with what the float network makes of them."""
@@ -227,6 +247,11 @@ class Quantization:
         return self._judge.quality(self._restore)
 
     @property
+    def floats(self) -> Any:
+        """The float graph the quantised one was made of, its layers named as there: ``onnx.ModelProto``."""
+        return self._model
+
+    @property
     def piece_windows(self) -> list[Window]:
         """Pieces of frames that were compared; none before ``run``, or without frames."""
         return [window for window, _ in self._pieces]
@@ -268,15 +293,3 @@ class Quantization:
             is_cut_short=search.is_cut_short,
             seconds={name: round(value, 2) for name, value in self._seconds.items()},
         )
-
-
-def _check_float(model: Any, name: str) -> None:
-    types = require("onnx", purpose="quantise a graph").TensorProto
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
-        raise UsageError(f"{name} is quantised already; give the float32 file it was made of")
-    if any(tensor.data_type in (types.FLOAT16, types.BFLOAT16) for tensor in model.graph.initializer):
-        raise UsageError(
-            f"{name} is in half precision; give the float32 file, layers that stay float get fp16 after it"
-        )
-    if not model.graph.node:
-        raise ModelFileError(f"{name} has no nodes; export it again")

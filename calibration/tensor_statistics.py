@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,13 @@ class Statistics:
         key: What they are of.
         histograms: By name of the tensor.
         frames: How many frames were seen.
+        factors: What channels were divided by before anything was looked at, by name of the tensor.
     """
 
     key: StatisticsKey
     histograms: dict[str, Histogram]
     frames: int
+    factors: dict[str, Array] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -81,6 +83,7 @@ def save_statistics(statistics: Statistics, path: Path) -> None:
         "version": VERSION,
         **asdict(statistics.key),
         "frames": statistics.frames,
+        "factors": {name: by.astype(float).tolist() for name, by in statistics.factors.items()},
         "tensors": {
             name: {"exponent": seen.exponent, "least": seen.least, "most": seen.most, "frames": seen.frames}
             for name, seen in histograms.items()
@@ -119,7 +122,9 @@ def load_statistics(path: Path) -> Statistics:
                     counts, told["exponent"], told["least"], told["most"], sums, peaks, told["frames"]
                 )
         told = {entry.name: header[entry.name] for entry in fields(StatisticsKey)}
-        return Statistics(StatisticsKey(**told | {"names": tuple(told["names"])}), histograms, header["frames"])
+        factors = {name: np.array(by, np.float32) for name, by in header.get("factors", {}).items()}
+        key = StatisticsKey(**told | {"names": tuple(told["names"])})
+        return Statistics(key, histograms, header["frames"], factors)
     except InputError:
         raise
     except Exception as error:  # archives, their compression and their arrays have many errors without one base

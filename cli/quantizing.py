@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..calibration.frames import FrameChoice, choose_frames
-from ..calibration.graph_view import name_nodes
 from ..calibration.quantization import Quantization
 from ..calibration.quantize_config import QuantizeConfig, Target
 from ..calibration.quantize_report import QuantizeReport
@@ -83,8 +82,7 @@ class QuantizeWork:
         from ..export.typed_rest import type_rest
 
         self._told("auditing ranges for fp16", 0, 1)
-        floats, contract = load_whole(self._file), contract_of(self._file)
-        name_nodes(floats)
+        floats, contract = self.inner.floats, contract_of(self._file)
         windows = self.inner.piece_windows or sample_windows(contract.window, [AUDIT_SIZE])
         typed = type_rest(model, floats, self._file.path.name, contract, windows)
         kept = len(typed.audit.kept)

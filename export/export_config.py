@@ -24,7 +24,7 @@ class ExportConfig:
             has the bodies it is quickest with, ``openvino`` none of our operators, ``tensorrt`` is as ``any``.
         strict: Whether bodies are left out, so that a missing plugin is an error and never slow.
         fold: Whether exact rewritings are made first: EDPN for one copy, batch norm into convolutions,
-            unused modules dropped.
+            unused modules dropped, transposed convolutions of stride 1 turned into plain ones.
 
     Raises:
         UsageError: The choices contradict each other.

@@ -19,6 +19,7 @@ from ..core.optional import require
 from ..core.outputs import check_output
 from ..core.tensors import Array
 from ..models.network_facts import NetworkFacts, facts_of
+from ..plugins.forward_convolutions import forward_convolutions
 from ..plugins.onnx_ops import add_bodies
 from .bisection import first_divergence
 from .deform_calls import basicsr_on_cpu
@@ -78,6 +79,9 @@ class OnnxExport(GraphExport):
         self._on_stage("tracing")
         network = reduce(lambda model, rewrite: rewrite(model), MODEL_PASSES, self.network)
         model = float_graph(network if self.config.fold else self.network, self.contract)
+        if self.config.fold:
+            # of stride 1 alone: joining the places of others takes memory that only 8 bits make up for
+            model = forward_convolutions(model, most_stride=1)
         add_bodies(model)
         try:
             self.compare("pytorch->onnx", reference, onnx_run(model), FP32_GATE)

@@ -17,6 +17,7 @@ from deblurrt.calibration.qdq_graph import quantize_graph
 from deblurrt.calibration.quantize_config import QuantizeConfig
 from deblurrt.calibration.sites import Site, find_sites
 from deblurrt.core.errors import UsageError
+from deblurrt.plugins.forward_convolutions import forward_convolutions
 from tests.calibration.small_networks import CONTRACT, attentive, dense, residual, shuffled, transposed
 
 #: values of which tensors are made up for placements that need no frames
@@ -130,6 +131,11 @@ def test_pixel_shuffle_passes_8_bits_on() -> None:
 def test_transposed_convolution_is_quantised_only_where_it_pays(target: Any, expected: list[str]) -> None:
     model, _ = quantized(transposed(), QuantizeConfig(target))
     assert edges(model) == expected
+
+
+def test_transposed_convolution_in_its_plain_form_is_quantised_for_tensorrt_too() -> None:
+    model, _ = quantized(forward_convolutions(transposed()), QuantizeConfig("tensorrt"))
+    assert edges(model) == ["conv<-pool", "conv<-conv.weight", "up<-conv", "up<-up/turned"]
 
 
 def test_weights_of_a_transposed_convolution_have_a_scale_per_result_channel() -> None:
