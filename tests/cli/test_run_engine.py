@@ -58,14 +58,14 @@ def test_engine_runs_on_what_it_was_built_for(
     deblurrt: Deblurrt, gpu: FakeGpu, picture: Path, backend: tuple[str, ...]
 ) -> None:
     engine, sharp = written(gpu), picture.with_name("sharp.png")
-    assert deblurrt("run", picture, sharp, "--model", engine.path, *backend) == 0
+    assert deblurrt("run", picture, sharp, "--model", engine.path, *backend, "--no-guard") == 0
     np.testing.assert_array_equal(read_picture(sharp), 255 - read_picture(picture))
 
 
 def test_engine_of_rtx_runs(deblurrt: Deblurrt, gpu: FakeGpu, picture: Path) -> None:
     engine = written(gpu, backend="tensorrt-rtx", targets=("sm89",))
     sharp = picture.with_name("sharp.png")
-    assert deblurrt("run", picture, sharp, "--model", engine.path, "--backend", "tensorrt-rtx") == 0
+    assert deblurrt("run", picture, sharp, "--model", engine.path, "--backend", "tensorrt-rtx", "--no-guard") == 0
     np.testing.assert_array_equal(read_picture(sharp), 255 - read_picture(picture))
 
 
@@ -73,7 +73,7 @@ def test_clip_goes_through_an_engine(
     deblurrt: Deblurrt, gpu: FakeGpu, clip: Path, tmp_path: Path, capsys: Shown
 ) -> None:
     engine = written(gpu)
-    assert deblurrt("run", clip, tmp_path / "out.mp4", "--model", engine.path, "--json", "-") == 0
+    assert deblurrt("run", clip, tmp_path / "out.mp4", "--model", engine.path, "--no-guard", "--json", "-") == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["states"] == {"deblurred": FRAMES}
     assert summary["backend"] == "TensorRT 10.3.0 on NVIDIA Fake, fp16"
@@ -90,7 +90,7 @@ def test_frames_larger_than_the_engine_takes_are_refused_with_tiles_as_a_remedy_
         "error: frames are 30x40, m.engine takes 2x2 to 24x24 (made fast for 16x24); build it for them, or cut them: "
         "--tile 16x24"
     )
-    assert deblurrt("run", picture, sharp, "--model", engine.path, "--tile", "16x24") == 0
+    assert deblurrt("run", picture, sharp, "--model", engine.path, "--tile", "16x24", "--no-guard") == 0
     np.testing.assert_array_equal(read_picture(sharp), 255 - read_picture(picture))
 
 
@@ -99,7 +99,7 @@ def test_engine_of_one_size_restores_larger_frames_in_tiles_of_it(
 ) -> None:
     gpu.trt.profile = ((1, 16, 24, 3),) * 3
     engine, sharp = written(gpu, shapes=((16, 24),) * 3), picture.with_name("sharp.png")
-    assert deblurrt("run", picture, sharp, "--model", engine.path) == 0
+    assert deblurrt("run", picture, sharp, "--model", engine.path, "--no-guard") == 0
     np.testing.assert_array_equal(read_picture(sharp), 255 - read_picture(picture))
 
 
