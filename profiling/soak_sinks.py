@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class RotatingRecording:
         bytes: Written into whole files so far.
     """
 
-    name, queue_frames, keeps_newest = "recording", 64, False
+    # a short queue: what waits in it must not look like growth
+    name, queue_frames, keeps_newest = "recording", 4, False
 
     def __init__(self, folder: Path, frame_rate: float) -> None:
         self.bytes = 0
@@ -59,6 +61,7 @@ class RotatingRecording:
             return
         self._recorder.close()
         self._recorder = None
+        gc.collect()  # as where a recording goes on in another file
         for path in self._folder.glob("soak-*.mkv"):
             self.bytes += path.stat().st_size
             path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -152,6 +153,8 @@ class Recorder:
         place = self._path.with_name(f"{self._path.stem}-{next(self._numbers)}{self._path.suffix}")
         logger.warning("%s goes on in %s", self._path.name, place.name)
         self._sink = self._opens(place)
+        # PyAV's container and its streams hold each other (18.1): only a collection gives back what the encoder took
+        gc.collect()
 
     def _open(self, path: Path) -> Sink:
         config = self._config
