@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from ..core.errors import UsageError
+from ..runtime.live_runner import Pace
 from ..runtime.pipe_source import RawFormat
 from ..runtime.source_uris import LiveOptions, is_live_uri
 from ..runtime.sources import STANDARD_INPUT
@@ -18,7 +19,7 @@ Command = Callable[..., Any]
 
 #: names under which the command gets these options
 LIVE_OPTIONS = (
-    *("further_sources", "deadline_ms", "has_gate", "ladder", "isolate", "ledger"),
+    *("further_sources", "deadline_ms", "pace", "has_gate", "ladder", "isolate", "ledger"),
     *("view_port", "view_host", "raw"),
 )
 
@@ -37,6 +38,7 @@ class LiveChoice:
         view_host: Address the view listens at.
         raw: What plain RGB on standard input is; None for Y4M.
         isolate: Whether the networks run in a process of their own.
+        pace: Whether restored frames go out at once, or all frames at the same age.
         reading: How sources are read.
     """
 
@@ -49,6 +51,7 @@ class LiveChoice:
     view_host: str = "127.0.0.1"
     raw: RawFormat | None = None
     isolate: bool = False
+    pace: Pace = "newest"
     reading: LiveOptions = field(default_factory=LiveOptions)
 
     @property
@@ -60,7 +63,13 @@ class LiveChoice:
         """
         if self.deadline_ms is not None or any(is_live_uri(source) for source in self.sources):
             return True
-        for option, given in (("--source", self.sources[1:]), ("--ladder", self.ladder), ("--isolate", self.isolate)):
+        live_only = (
+            ("--source", self.sources[1:]),
+            ("--ladder", self.ladder),
+            ("--isolate", self.isolate),
+            ("--pace constant", self.pace == "constant"),
+        )
+        for option, given in live_only:
             if given:
                 raise UsageError(f"{option} goes with cameras and streams, or files with --deadline-ms")
         return False
@@ -112,6 +121,13 @@ def live_options(command: Command) -> Command:
             help="Leave sharp frames as they are.",
         ),
         click.option(
+            "--pace",
+            type=click.Choice(get_args(Pace)),
+            default="newest",
+            show_default=True,
+            help="Live: restored frames go out at once, or at the age their deadline allows, as regular as they came.",
+        ),
+        click.option(
             "--deadline-ms",
             type=click.FloatRange(min=0, min_open=True),
             metavar="MS",
@@ -138,6 +154,7 @@ def live_choice(
     has_gate: bool,
     ladder: str | None,
     isolate: bool,
+    pace: Pace,
     ledger: Path | None,
     view_port: int | None,
     view_host: str,
@@ -153,5 +170,5 @@ def live_choice(
     rungs = tuple(filter(None, (ladder or "").split(",")))
     pipe = None if raw is None else RawFormat.from_text(raw)
     return LiveChoice(
-        (source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host, pipe, isolate
+        (source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host, pipe, isolate, pace
     )

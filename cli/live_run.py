@@ -91,7 +91,7 @@ def live_job_config(choice: LiveChoice, side_by_side: bool, force: bool) -> Live
     """Gather what a live run needs."""
     copy_from = None if is_live_uri(choice.sources[0]) else Path(choice.sources[0])
     is_video = copy_from is not None and copy_from.is_file()
-    live = LiveConfig(choice.deadline_ms, has_gate=choice.has_gate)
+    live = LiveConfig(choice.deadline_ms, has_gate=choice.has_gate, pace=choice.pace)
     return LiveJobConfig(live, choice.ledger, side_by_side, force, copy_from if is_video else None, choice.isolate)
 
 

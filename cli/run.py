@@ -52,7 +52,7 @@ Examples:
 #: what stands under which heading of the help
 SECTIONS = {
     "Network": ("checkpoint", "tlsc", "backend", "precision", "threads", "provider", "tile", "tile_inexact"),
-    "Live, and files with a deadline": ("further_sources", "deadline_ms", "ladder", "isolate"),
+    "Live, and files with a deadline": ("further_sources", "deadline_ms", "pace", "ladder", "isolate"),
     "Reading": ("raw", *SOURCE_OPTIONS),
     "Account and view": ("json_place", "ledger", "idle_s", "view_port", "view_host"),
 }

@@ -63,6 +63,7 @@ class Scenario:
         batch_max: Frames the engine takes at once; None for any number.
         delays_ns: How much later than captured frames come, by camera and number; those left out at once.
         deadlines_ns: Of single cameras, where they differ from ``deadline_ns``.
+        is_paced: Whether every frame goes out at the same age.
     """
 
     arrivals: Sequence[Sequence[Frame]]
@@ -76,6 +77,7 @@ class Scenario:
     batch_max: int | None = 1
     delays_ns: Mapping[tuple[int, int], int] = field(default_factory=dict)
     deadlines_ns: Mapping[int, int] = field(default_factory=dict)
+    is_paced: bool = False
 
 
 @dataclass(slots=True)
@@ -105,6 +107,7 @@ class Simulation:
             self.results.append([])
             deadline_ns = scenario.deadlines_ns.get(index, scenario.deadline_ns)
             lanes.append(Lane(self.ledgers[-1], self.results[-1].append, deadline_ns))
+            lanes[-1].is_paced = scenario.is_paced
         batch_max = [scenario.batch_max] * len(scenario.models)
         admission = Admission(scenario.models, has_control=scenario.late == "admit", batch_max=batch_max)
         flow = Flow(lanes, admission, scenario.late)

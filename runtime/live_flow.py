@@ -141,6 +141,7 @@ class Flow:
             for entry in lane.due(now_ns) if self._late != "drop" else ():
                 reason = "the network is late" if entry.started_ns is not None else "the network was busy"
                 self._end(lane, entry, Terminal.PASS_DEADLINE, now_ns, reason)
+            lane.let_out(now_ns)
         if self.job is not None and now_ns >= self.job.hangs_at_ns:
             seconds = (now_ns - self.job.started_ns) / 1e9
             self.give_up(f"{self._model_of(self.job)} gave nothing for {seconds:.1f} s", now_ns)
@@ -170,12 +171,14 @@ class Flow:
         self.admission.forget()
 
     def stop(self, now_ns: int) -> None:
-        """End everything inside; frames that still come are counted and dropped."""
+        """End everything inside, and let out what waits; frames that still come are counted and dropped."""
         self._is_stopped = True
         self.job = None
         for lane in self.lanes:
             for entry in lane.unended():
                 self._end(lane, entry, Terminal.DROPPED_SHUTDOWN, now_ns)
+            lane.is_paced = False
+            lane.let_out(now_ns)
 
     @property
     def is_empty(self) -> bool:

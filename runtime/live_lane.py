@@ -70,6 +70,7 @@ class Lane:
     Attributes:
         mailbox: The newest frame no network has taken yet.
         guard_ns: How long before its deadline a frame goes out untouched.
+        is_paced: Whether restored frames, too, wait until an untouched one would go out.
         turn: Counts its turns at the networks; the camera with the lowest is next.
     """
 
@@ -80,6 +81,7 @@ class Lane:
         self.deadline_ns, self.period_ns = deadline_ns, period_ns
         self.mailbox: Entry | None = None
         self.guard_ns = GUARD_NS
+        self.is_paced = False
         self.turn = 0
         self._deliver = deliver
         self._order: deque[Entry] = deque()
@@ -123,8 +125,17 @@ class Lane:
         if state.is_dropped:
             self._order.remove(entry)
             self._release(entry, now_ns)
-        while self._order and self._order[0].state is not None:
+        self.let_out(now_ns)
+
+    def let_out(self, now_ns: int) -> None:
+        """Let out, in order, the frames that have ended; at a constant pace those whose time has come."""
+        while self._order and self._order[0].state is not None and (self._held_until_ns or now_ns) <= now_ns:
             self._release(self._order.popleft(), now_ns)
+
+    @property
+    def _held_until_ns(self) -> int | None:
+        """When the first frame may go out at a constant pace; None where it need not wait."""
+        return self._order[0].release_ns if self.is_paced and self._order else None
 
     def due(self, now_ns: int) -> list[Entry]:
         """Frames that must go out now."""
@@ -132,7 +143,8 @@ class Lane:
 
     def wake_ns(self) -> int | None:
         """When the next frame must go out; None where none must."""
-        return min((entry.release_ns for entry in self._order if _is_open(entry) and entry.release_ns), default=None)
+        times_ns = [entry.release_ns for entry in self._order if _is_open(entry)]
+        return min((time_ns for time_ns in (*times_ns, self._held_until_ns) if time_ns is not None), default=None)
 
     def unended(self) -> list[Entry]:
         """Frames without terminal state."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from ..core.errors import UsageError
 from .admission import Admission
@@ -43,6 +44,9 @@ JOIN_S = 5.0
 #: frames that may still come out after the last source ended
 DRAIN_S = 5.0
 
+#: when a restored frame goes out: at once, or at the age of one that had to wait for its deadline
+Pace = Literal["newest", "constant"]
+
 
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
@@ -54,16 +58,23 @@ class LiveConfig:
         has_gate: Whether sharp frames are left alone.
         has_batches: Whether frames of synchronised cameras go through the network together, where that is
             faster than one after the other.
+        pace: ``newest``: a frame goes out as soon as it is restored; ``constant``: every frame at the same age,
+            its deadline, so that they are as regular as they were captured.
     """
 
     deadline_ms: float | None = None
     late: LatePolicy = "admit"
     has_gate: bool = False
     has_batches: bool = True
+    pace: Pace = "newest"
 
     def __post_init__(self) -> None:
         if self.deadline_ms is not None and not 0 < self.deadline_ms < float("inf"):
             raise UsageError(f"the deadline is {self.deadline_ms} ms, expected more than 0")
+        if self.pace not in get_args(Pace):
+            raise UsageError(f"the pace is {self.pace!r:.40}, expected one of {', '.join(get_args(Pace))}")
+        if self.pace == "constant" and self.late == "drop":
+            raise UsageError("frames that may be late have no constant pace; use late='admit' or late='pass'")
 
 
 class LiveRunner:
@@ -216,7 +227,9 @@ class LiveRunner:
                 outbox = sink if isinstance(sink, Outbox) else self._threads[id(sink)].outbox
                 outbox.put(result)
 
-        return Camera(source, Lane(ledger, deliver), gate=BlurGate() if self.config.has_gate else None)
+        lane = Lane(ledger, deliver)
+        lane.is_paced = self.config.pace == "constant"
+        return Camera(source, lane, gate=BlurGate() if self.config.has_gate else None)
 
     def _outboxes(self) -> list[Outbox]:
         threads = [thread.outbox for thread in self._threads.values()]

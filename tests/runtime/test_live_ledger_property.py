@@ -23,7 +23,7 @@ LATE: tuple[LatePolicy, ...] = ("drop", "pass", "admit")
 
 
 def random_services(rng: random.Random) -> Iterator[Service]:
-    usual_ns = rng.choice([1, 10, 20, 40, 45, 90, 300]) * MS
+    usual_ns = rng.choice([1, 5, 10, 10, 20, 40, 45, 90, 300]) * MS
     spikes, faults, hangs = (rng.choice([0, 0, 0.05, 0.3, 1]) for _ in range(3))
     while True:
         if rng.random() < hangs / 5:
@@ -50,8 +50,8 @@ def random_engine(rng: random.Random) -> Serve:
 def random_arrivals(rng: random.Random) -> list[list[Frame]]:
     """Frames of cameras that are independent of each other, or that mostly take pictures at the same moments."""
     arrivals: list[list[Frame]] = []
-    jitter_ns, is_together = rng.choice([1, 3 * MS, 8 * MS]), rng.random() < 0.3
-    moments_ns = list(itertools.accumulate(rng.choice([16, 33, 33]) * MS for _ in range(16)))
+    jitter_ns, is_together = rng.choice([1, MS, 3 * MS, 8 * MS]), rng.random() < 0.3
+    moments_ns = list(itertools.accumulate(rng.choice([16, 33, 33]) * MS for _ in range(24)))
     for camera in range(rng.choice([2, 3, 3, 6] if is_together else [1, 1, 2, 3])):
         time_ns, times_ns = 0, []
         period_ns = rng.choice([5, 16, 33, 100]) * MS
@@ -59,7 +59,7 @@ def random_arrivals(rng: random.Random) -> list[list[Frame]]:
             time_ns += rng.choice([1, period_ns, period_ns, rng.randrange(1, 3 * period_ns)])
             times_ns.append(time_ns)
         if is_together:
-            times_ns = [time_ns + rng.randrange(jitter_ns) for time_ns in moments_ns if rng.random() < 0.95]
+            times_ns = [time_ns + rng.randrange(jitter_ns) for time_ns in moments_ns if rng.random() < 0.98]
         arrivals.append(frames_at(times_ns, f"camera {camera}"))
     return arrivals
 
@@ -84,8 +84,9 @@ def random_scenario(rng: random.Random) -> Scenario:
         stop_ns=rng.choice([None, None, rng.randrange(last_ns + 2)]),
         sharp=frozenset(rng.sample(range(25), rng.choice([0, 0, 5]))),
         restart_ns=rng.randrange(500) * MS,
-        batch_max=rng.choice([1, 2, None]),
+        batch_max=rng.choice([1, 2, None, None]),
         delays_ns=delays_ns,
+        is_paced=late != "drop" and rng.random() < 0.3,
     )
 
 
