@@ -60,15 +60,19 @@ class QuantizedWeights:
 
 def activation_scale(histogram: Histogram, config: QuantizeConfig) -> Scale:
     """Decide how a tensor becomes 8 bits."""
-    low, high = range_of(histogram, config.method, is_unsigned=config.is_unsigned)
-    if config.is_unsigned:
-        step = _rounded((high - low) / 255, config)
-        zero_point = int(np.clip(np.rint(-low / step), 0, 255))
-        return Scale(step, zero_point, -zero_point * step, (255 - zero_point) * step)
     if config.format == "fp8":
         # 8-bit floats tell small values apart well: nothing is cut off
         step = _rounded(histogram.peak / FP8_PEAK, config)
         return Scale(step, 0, -FP8_PEAK * step, FP8_PEAK * step)
+    return scale_between(*range_of(histogram, config.method, is_unsigned=config.is_unsigned), config)
+
+
+def scale_between(low: float, high: float, config: QuantizeConfig) -> Scale:
+    """Spread the levels of 8-bit integers between two ends, around zero where they are symmetric."""
+    if config.is_unsigned:
+        step = _rounded((high - low) / 255, config)
+        zero_point = int(np.clip(np.rint(-low / step), 0, 255))
+        return Scale(step, zero_point, -zero_point * step, (255 - zero_point) * step)
     step = _rounded(max(-low, high) / INT8_PEAK, config)
     return Scale(step, 0, -INT8_PEAK * step, INT8_PEAK * step)
 

@@ -18,7 +18,7 @@ from ..core.errors import InputError, QualityError
 from ..models.student import Student
 from .batches import CropPool
 from .muon import Muon
-from .quantized_network import QuantizedNetwork, rounded_network
+from .quantized_network import CALIBRATION_BATCHES, QuantizedNetwork, rounded_network
 from .recipe import Recipe
 from .validation import Validation, gain_db
 
@@ -211,7 +211,8 @@ class Trainer:
             return self.model
         if self._rounded is None:
             self._rounded = rounded_network(self.model, self.config.quantized)
-            self._rounded.calibrate([blurred])
+            size, shares = (len(blurred), blurred.shape[-1]), self.config.recipe.shares_at(self._progress)
+            self._rounded.calibrate(self._pool.batch(*size, shares)[0] for _ in range(CALIBRATION_BATCHES))
         return self._rounded
 
     def _report(self, window: _Window, report: Callable[[Status], None]) -> None:
