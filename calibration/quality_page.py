@@ -23,9 +23,13 @@ WORST_FRAMES = 3
 #: name of the page and of the values behind it
 PAGE, VALUES = "index.html", "report.json"
 
+#: characters above which a name may break anywhere, so that the columns behind it are seen
+LONG_NAME = 40
+
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0;display:block;overflow-x:auto}
 td,th{border:1px solid #ccc;padding:.2rem .6rem;text-align:left}
+td.long{overflow-wrap:anywhere;min-width:20rem}
 td.n{text-align:right;font-variant-numeric:tabular-nums}figure{display:inline-block;margin:.3rem;width:46%}
 img{width:100%}caption{text-align:left;font-weight:600}.hash{font-family:monospace;overflow-wrap:anywhere}"""
 
@@ -207,5 +211,8 @@ def _cell(value: Any) -> str:
         return "<td></td>"
     if isinstance(value, float):
         return f'<td class="n">{value:.4g}</td>'
-    kind = ' class="n"' if isinstance(value, (int, Number)) else ""
-    return f"<td{kind}>{escape(str(value))}</td>"
+    text = str(value)
+    is_long = max(map(len, text.split()), default=0) > LONG_NAME
+    kind = "n" if isinstance(value, (int, Number)) else "long" if is_long else ""
+    given = f' class="{kind}"' if kind else ""
+    return f"<td{given}>{escape(text)}</td>"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblurrt.calibration import FrameChoice, Quantization, QuantizeConfig, choose_frames
+from deblurrt.calibration import FrameChoice, Quantization, QuantizeConfig, choose_frames, quality_page
 from deblurrt.calibration.quality_page import AMPLIFIED, write_quality_page
 from deblurrt.core.errors import OutputError
 from deblurrt.core.pictures import read_picture
@@ -119,6 +119,14 @@ def test_columns_nobody_fills_are_left_out(work: Quantization, tmp_path: Path) -
     page = Reader((tmp_path / "page" / "index.html").read_text())
     assert "module" not in page.tables[-1][0]
     assert "/somewhere" not in page.text
+
+
+def test_long_names_may_break(work: Quantization, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality_page, "LONG_NAME", len("conv1") - 1)
+    write_quality_page(work.report(), work, tmp_path / "page", "small")
+    text = (tmp_path / "page" / "index.html").read_text()
+    assert '<td class="long">conv1</td>' in text
+    assert "<td>head</td>" in text
 
 
 def test_page_has_the_frames_and_their_hash(work: Quantization, page: Reader) -> None:
