@@ -38,13 +38,15 @@ def open_graph(model: Any, *, is_plain: bool = False) -> Run:
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    levels = runtime.GraphOptimizationLevel
+    levels, serialized = runtime.GraphOptimizationLevel, model.SerializeToString()
+    # of heavy networks every copy of the weights counts; one that was made for this session goes here
+    del model
     options.graph_optimization_level = levels.ORT_DISABLE_ALL if is_plain else levels.ORT_ENABLE_ALL
     if is_plain:
         # by place in the graph, so that a value is looked at and freed as soon as it is there
         options.execution_order = runtime.ExecutionOrder.PRIORITY_BASED
     try:
-        session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no base of their own
         raise ModelFileError(f"ONNX Runtime refuses the graph: {_first_line(error)}") from error
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.contract import FrameContract
+from ..plugins.onnx_ops import inline_bodies, uses_plugins
 from .calibrator import SAMPLED_VALUES, looked_at, seen_shapes
 from .graph_view import GraphView
 from .histograms import BINS
 
-#: copies of the weights there are at once when the graph is handed to ONNX Runtime: the network, the network with
-#: taps, its bytes, what ONNX Runtime reads, and what it arranges for its kernels
+#: copies of the weights there are at once when the graph is handed to ONNX Runtime: the network, its equalised twin,
+#: its bytes, what ONNX Runtime reads, and what it arranges for its kernels
 COPIES = 5
 #: interpreter and libraries, as measured before a network is read
 BASE_BYTES = 230 << 20
@@ -51,10 +52,13 @@ def memory_need(model: Any, contract: FrameContract, crop_px: int) -> MemoryNeed
     """Estimate what calibrating on pieces of frames takes.
 
     Args:
-        model: ``onnx.ModelProto`` in float32; run once on a small black frame, for shapes.
+        model: ``onnx.ModelProto`` in float32 with bodies; run once on a small black frame, for shapes.
         contract: Its own.
         crop_px: Side of the pieces.
     """
+    if uses_plugins(model):
+        # what lives within the bodies of our operators counts
+        model = inline_bodies(model)
     view, shapes = GraphView(model), seen_shapes(model, contract)
     height, width = shapes[model.graph.input[0].name][_axes(contract)]
     sizes = {name: _bytes(shape, (height, width), crop_px) for name, shape in shapes.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deblurrt.calibration.memory_need import BASE_BYTES, COPIES, MemoryNeed, memory_need
+from deblurrt.plugins.onnx_ops import add_bodies, inline_bodies, node
 from tests.calibration.small_networks import CHANNELS, CONTRACT, residual
 
 
@@ -25,6 +26,16 @@ def test_maps_grow_with_the_area_of_a_piece(side: int) -> None:
         memory_need(residual(), CONTRACT, side).values
         == (side // 64) ** 2 * memory_need(residual(), CONTRACT, 64).values
     )
+
+
+def test_values_within_the_bodies_of_our_operators_count() -> None:
+    model = residual()
+    place = next(index for index, entry in enumerate(model.graph.node) if entry.name == "tail")
+    model.graph.node[place].input[0] = "pooled"
+    model.graph.node.insert(place, node("LocalAvgPool", ["add"], ["pooled"], {"window": [8, 8]}))
+    bodies = add_bodies(model)
+    assert memory_need(bodies, CONTRACT, 128) == memory_need(inline_bodies(bodies), CONTRACT, 128)
+    assert len(inline_bodies(bodies).graph.node) > len(bodies.graph.node)
 
 
 def test_peak_is_that_of_handing_over_or_of_running() -> None:
