@@ -213,6 +213,7 @@ def test_what_a_retry_cannot_change_fails(reader: str, arguments: list[str]) -> 
     assert heard.frames == []
 
 
+@full
 @pytest.mark.fault("S7", "5 % of packets lost", "missing frames counted: given + withheld + missing = sent")
 @pytest.mark.parametrize("reader", ONE_READER)
 def test_lost_packets_are_counted(reader: str, fault_result: Callable[[str], None]) -> None:
