@@ -74,9 +74,9 @@ class Admission:
         """Why networks are left alone; None while they are not."""
         return self._lockout.reason if self._lockout.is_locked else None
 
-    def estimate_ns(self, size: Size, count: int = 1) -> int | None:
-        """How long the network in use takes for ``count`` frames at once; None before it is warm for them."""
-        times = self._times.get((self._ladder.rung, size, count))
+    def estimate_ns(self, size: Size, count: int = 1, rung: int | None = None) -> int | None:
+        """How long a network (the one in use) takes for ``count`` frames at once; None before it is warm for them."""
+        times = self._times.get((self._ladder.rung if rung is None else rung, size, count))
         return None if times is None else times.estimate_ns
 
     def decide(self, size: Size, left_ns: int | None, now_ns: int) -> Decision:

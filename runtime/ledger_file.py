@@ -13,6 +13,8 @@ from ..core.outputs import check_output, output_error
 
 #: how long the last lines may take to reach the disk
 CLOSE_S = 5.0
+#: lines that may wait for a disk that stands still: an hour of a camera, some 50 MB
+WAITING_MAX = 100_000
 
 
 class LedgerFile:
@@ -45,13 +47,18 @@ class LedgerFile:
 
     def write(self, line: dict[str, Any]) -> None:
         """Take one line; never waits."""
-        if self.error is None:
-            self._lines.put(line)
+        if self.error is not None:
+            return
+        self._lines.put(line)
+        if self._lines.qsize() >= WAITING_MAX:
+            self.error = OutputError(f"{self.path} ends early: {WAITING_MAX} lines wait for the disk")
 
     def close(self) -> None:
         """Write what is left; closing twice is fine."""
         self._lines.put(None)
         self._thread.join(CLOSE_S)
+        if self._thread.is_alive() and self.error is None:
+            self.error = OutputError(f"the last lines of {self.path} did not reach the disk within {CLOSE_S:.0f} s")
 
     def _write_all(self) -> None:
         try:

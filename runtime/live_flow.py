@@ -131,7 +131,8 @@ class Flow:
             self._fail(job, outcome.fault, now_ns)
         elif job.decision.action == "warm_up":
             self.admission.warmed_up(job.decision, size, outcome.runs_ns)
-            self._tell_deadline(job.lane, size)
+            if job.decision.count == 1 and self._model_of(job) == self.admission.model:
+                self._tell_deadline(job.lane, size)
         else:
             self._settle(job, outcome, now_ns)
 
@@ -211,7 +212,7 @@ class Flow:
         return bool(near_ns) and done_ns > max(near_ns) + lane.deadline_ns - lane.guard_ns
 
     def _start(self, decision: Decision, frames: list[tuple[Lane, Entry]], now_ns: int) -> Job:
-        estimate_ns = self.admission.estimate_ns(frames[0][1].frame.size, decision.count) or 0
+        estimate_ns = self.admission.estimate_ns(frames[0][1].frame.size, decision.count, decision.rung) or 0
         patience_ns = max(HANG_NS, HANG_TIMES * estimate_ns)
         if decision.action == "warm_up":
             patience_ns = WARM_UP_HANG_NS if decision.count == 1 else BATCH_WARM_UP_HANG_NS

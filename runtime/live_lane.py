@@ -13,7 +13,8 @@ from .terminal import Result, Terminal
 #: an untouched frame goes out this much before its deadline, and a network must be done by then, until it is
 #: known how late threads wake here (``WakeLateness``)
 GUARD_NS = 1_500_000
-#: frames that may wait for an earlier one; more are dropped, so that memory stays bounded
+#: frames that may wait for an earlier one, or for their time; of more, those that wait for one are dropped, so
+#: that memory stays bounded
 HELD_MAX = 64
 
 #: of a camera that does not say: 30 frames per second
@@ -117,7 +118,9 @@ class Lane:
     def end(self, entry: Entry, state: Terminal, now_ns: int, reason: str = "") -> None:
         """Give a frame its terminal state; it and the ones held behind it go out."""
         assert entry.state is None, f"frame {entry.frame.seq} ended as {entry.state}, and again as {state}"
-        if len(self._order) > HELD_MAX and entry is not self._order[0] and state is not Terminal.DEBLURRED:
+        first = self._order[0]
+        waits_for_first = first is not entry and first.state is None
+        if len(self._order) > HELD_MAX and waits_for_first and state is not Terminal.DEBLURRED:
             state, reason = Terminal.DROPPED_POLICY, f"{HELD_MAX} frames wait for an earlier one"
         entry.state, entry.ended_ns, entry.reason = state, now_ns, reason
         if self.mailbox is entry:
@@ -128,8 +131,13 @@ class Lane:
         self.let_out(now_ns)
 
     def let_out(self, now_ns: int) -> None:
-        """Let out, in order, the frames that have ended; at a constant pace those whose time has come."""
-        while self._order and self._order[0].state is not None and (self._held_until_ns or now_ns) <= now_ns:
+        """Let out, in order, the frames that have ended; at a constant pace those whose time has come.
+
+        Where too many wait for their time, the first one goes out before it.
+        """
+        while self._order and self._order[0].state is not None:
+            if len(self._order) <= HELD_MAX and (self._held_until_ns or now_ns) > now_ns:
+                return
             self._release(self._order.popleft(), now_ns)
 
     @property

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 from ..core.errors import UsageError
@@ -43,6 +44,8 @@ WAITING_LOOK_S = 0.02
 JOIN_S = 5.0
 #: frames that may still come out after the last source ended
 DRAIN_S = 5.0
+#: errors in the account that are kept; the first one says what is wrong, its figures change with every frame
+IMBALANCES_MAX = 10
 
 #: when a restored frame goes out: at once, or at the age of one that had to wait for its deadline
 Pace = Literal["newest", "constant"]
@@ -71,8 +74,9 @@ class LiveConfig:
     def __post_init__(self) -> None:
         if self.deadline_ms is not None and not 0 < self.deadline_ms < float("inf"):
             raise UsageError(f"the deadline is {self.deadline_ms} ms, expected more than 0")
-        if self.pace not in get_args(Pace):
-            raise UsageError(f"the pace is {self.pace!r:.40}, expected one of {', '.join(get_args(Pace))}")
+        for what, chosen, choices in (("late", self.late, LatePolicy), ("pace", self.pace, Pace)):
+            if chosen not in get_args(choices):
+                raise UsageError(f"{what} is {chosen!r:.40}, expected one of {', '.join(get_args(choices))}")
         if self.pace == "constant" and self.late == "drop":
             raise UsageError("frames that may be late have no constant pace; use late='admit' or late='pass'")
 
@@ -165,7 +169,11 @@ class LiveRunner:
             ]
             for thread in threads:
                 thread.start()
-            self._look_until_over(on_look, stop)
+            try:
+                self._look_until_over(on_look, stop)
+            except BaseException:
+                clean_up(partial(self._end, threads))
+                raise
             self._end(threads)
 
     def _look_until_over(self, on_look: Callable[[], None] | None, stop: threading.Event) -> None:
@@ -184,26 +192,28 @@ class LiveRunner:
                     return
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
+        """End every thread, and close sinks and networks, also where the flow has a defect."""
         assert self.worker is not None
-        with self._lock:
-            now_ns = time.monotonic_ns()
-            self.flow.stop(now_ns)
+        try:
+            with self._lock:
+                self._over.set()
+                self._due.notify_all()
+                now_ns = time.monotonic_ns()
+                for ledger in self.ledgers:
+                    ledger.source.finish(now_ns)
+                self.flow.stop(now_ns)
+        finally:
+            for camera in self.cameras:
+                clean_up(camera.source.close)
+            for thread in threads:
+                thread.join(JOIN_S)
+            for outbox in self._outboxes():
+                outbox.finish()
+            for sink_thread in self._threads.values():
+                sink_thread.join()
+            self.worker.stop(JOIN_S)
             for ledger in self.ledgers:
-                ledger.source.finish(now_ns)
-            self._over.set()
-            self._due.notify_all()
-        for camera in self.cameras:
-            clean_up(camera.source.close)
-        for thread in threads:
-            thread.join(JOIN_S)
-        outboxes = self._outboxes()
-        for outbox in outboxes:
-            outbox.finish()
-        for sink_thread in self._threads.values():
-            sink_thread.join()
-        self.worker.stop(JOIN_S)
-        for ledger in self.ledgers:
-            ledger.finish()
+                ledger.finish()
         self._check()
 
     def _check(self) -> None:
@@ -211,7 +221,7 @@ class LiveRunner:
             found = self.flow.imbalances()
         found += [f"sink {name} lost frames: {counts}" for name, counts in self.sinks.items() if not counts.is_balanced]
         for problem in found:
-            if problem not in self.imbalances:
+            if problem not in self.imbalances and len(self.imbalances) < IMBALANCES_MAX:
                 self.imbalances.append(problem)
                 logger.error("the account does not balance: %s", problem)
 
@@ -249,7 +259,7 @@ class LiveRunner:
                 elif item is not None:
                     self._take(camera, item)
         except Exception as error:  # a source promises to say what happens in events
-            camera.error = str(error) or type(error).__name__
+            camera.note(SourceEvent("failed", str(error) or type(error).__name__, camera.epoch or 0))
             logger.exception("%s ended with a defect", camera.source.name)
         camera.has_ended = True
 
@@ -264,9 +274,10 @@ class LiveRunner:
             sharp_reason = camera.gate.reason
         with self._lock:
             self.flow.arrive(lane, frame, time.monotonic_ns(), sharp_reason)
+            if lane.inside:
+                self._due.notify()
             if lane.mailbox is not None and self.worker is not None:
                 self.worker.has_work.notify()
-                self._due.notify()
 
     def _let_out(self) -> None:
         self.is_real_time = raise_priority()

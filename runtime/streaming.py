@@ -21,7 +21,7 @@ from .live_runner import JOIN_S, LiveConfig, LiveRunner
 from .live_source import LiveSource
 from .outbox import Outbox
 from .paced_source import PacedSource
-from .pipeline import Pipeline
+from .pipeline import Pipeline, clean_up
 from .session import Session, SessionConfig, open_session
 from .source_uris import is_live_uri, open_live_source
 from .sources import Source, open_source
@@ -113,7 +113,12 @@ def _newest_of(source: LiveSource, model: str | Path | Session, config: StreamCo
     scale = networks[0].contract.scale
     reopen = None if isinstance(model, Session) else open_networks
     outbox = Outbox("caller", 1, True, lambda sink, result, ms: ledger.add_emitted(sink, result.frame, ms))
-    runner = LiveRunner([source], networks, [[outbox]], config.live, reopen, config.write_line)
+    try:
+        runner = LiveRunner([source], networks, [[outbox]], config.live, reopen, config.write_line)
+    except BaseException:
+        for network in networks:
+            clean_up(network.close)
+        raise
     ledger = runner.ledgers[0]
     run = _Background(lambda stop: runner.run(stop=stop), outbox.finish)
     try:
@@ -128,8 +133,13 @@ def _newest_of(source: LiveSource, model: str | Path | Session, config: StreamCo
 
 
 def _open_ladder(model: str | Path | Session, config: SessionConfig, ladder: Sequence[str | Path]) -> Sequence[Session]:
-    first = _Borrowed(model) if isinstance(model, Session) else open_session(model, config)
-    return [first, *(open_session(smaller, config) for smaller in ladder)]
+    with ExitStack() as opened:
+        networks: list[Session] = []
+        for one in (model, *ladder):
+            networks.append(_Borrowed(one) if isinstance(one, Session) else open_session(one, config))
+            opened.callback(networks[-1].close)
+        opened.pop_all()
+        return networks
 
 
 def _all_of(source: Source, session: Session, config: StreamConfig) -> Iterator[Result]:

@@ -71,7 +71,7 @@ def test_run_with_threads_keeps_the_pace() -> None:
 
 
 def test_pace_that_there_is_not_is_refused() -> None:
-    with pytest.raises(UsageError, match="the pace is 'slow', expected one of newest, constant"):
+    with pytest.raises(UsageError, match="pace is 'slow', expected one of newest, constant"):
         LiveConfig(pace="slow")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no constant pace"):
         LiveConfig(pace="constant", late="drop")
