@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import signal
@@ -15,10 +16,14 @@ from typing import Any
 
 #: how long a process whose socket is closed may take to end before it is killed, seconds
 GRACE_S = 2.0
+#: how long a killed process may take to be gone, seconds; one that hangs inside a driver never is
+KILLED_S = 5.0
 #: of Linux's prctl
 PR_SET_PDEATHSIG = 1
 
 _MAX_LINE_BYTES = 65536
+
+logger = logging.getLogger(__name__)
 
 #: starts the process with its outputs at a place of ``subprocess``
 _Start = Callable[[int], "subprocess.Popen[bytes]"]
@@ -80,7 +85,13 @@ class ChildProcess:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._wait_for_killed()
+
+    def _wait_for_killed(self) -> None:
+        try:
+            self._process.wait(KILLED_S)
+        except subprocess.TimeoutExpired:
+            logger.warning("process %d cannot be ended: it hangs inside a driver", self._process.pid)
 
 
 def end_with_parent(parent: int) -> None:

@@ -44,7 +44,7 @@ def open_isolated(open_networks: OpenNetworks) -> list[IsolatedNetwork]:
     """Open networks in a process of their own; it ends when the first of them is closed.
 
     Raises:
-        UsageError: ``open_networks`` cannot be sent to another process.
+        UsageError: ``open_networks`` cannot be sent to another process, or is too much to send.
         BackendError: The process ended, or was not ready in time.
         DeblurrtError: Whatever ``open_networks`` raises; what is no error of ours comes as ``BackendError``.
     """
@@ -54,10 +54,15 @@ def open_isolated(open_networks: OpenNetworks) -> list[IsolatedNetwork]:
         raise UsageError(
             f"what opens the networks cannot be sent to another process ({error}); give a function of a module"
         ) from error
+    level = logging.getLogger("deblurrt").getEffectiveLevel()
+    message = pickle.dumps(Opening(tuple(sys.path), level, pickled))
+    if len(message) > MAX_BYTES:
+        raise UsageError(
+            f"what opens the networks takes {len(message)} bytes to send, at most {MAX_BYTES}; give names and paths"
+        )
     process = NetworkProcess()
     try:
-        level = logging.getLogger("deblurrt").getEffectiveLevel()
-        facts = process.open(Opening(tuple(sys.path), level, pickled))
+        facts = process.open(message)
         return [IsolatedNetwork(process, index, values) for index, values in enumerate(facts)]
     except BaseException:
         process.end(0.0)
@@ -81,8 +86,8 @@ class NetworkProcess:
         """Number of the process."""
         return self._child.pid
 
-    def open(self, opening: Opening) -> list[dict[str, Any]]:
-        """Open the networks; gives what is known of each.
+    def open(self, opening: bytes) -> list[dict[str, Any]]:
+        """Open the networks as a pickled ``Opening`` says; gives what is known of each.
 
         Raises:
             BackendError: The process ended, or was not ready in time.
@@ -91,7 +96,7 @@ class NetworkProcess:
         connection = self._child.connection
         connection.settimeout(OPENING_S)
         try:
-            send_message(connection, pickle.dumps(opening))
+            send_message(connection, opening)
         except OSError as error:
             raise self._lost() from error
         networks: list[dict[str, Any]] = self._answer()["networks"]

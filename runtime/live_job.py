@@ -147,7 +147,9 @@ def _facts(networks: Sequence[Network], config: LiveJobConfig) -> dict[str, Any]
         "settings": {
             "deadline_ms": live.deadline_ms,
             "late": live.late,
+            "pace": live.pace,
             "gate": live.has_gate,
+            "batches": live.has_batches,
             "side_by_side": config.side_by_side,
             **config.settings,
         },

@@ -15,6 +15,7 @@ from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import BackendError, ContractError, ModelFileError, UsageError
 from deblurrt.runtime import isolated_network
 from deblurrt.runtime.isolated_network import IsolatedNetwork, open_isolated
+from deblurrt.runtime.network_channel import MAX_BYTES
 from deblurrt.runtime.session import Session
 from tests.child_networks import ABORT, RAISE, REFUSE, SAY, SHRINK, die, open_different, open_told, refuse, told
 from tests.fakes import fake_session
@@ -126,6 +127,11 @@ def test_what_prevents_opening_reaches_the_caller(
 def test_only_functions_of_modules_can_be_sent() -> None:
     with pytest.raises(UsageError, match="function of a module"):
         open_isolated(lambda: [fake_session()])
+
+
+def test_what_is_too_much_to_send_is_refused() -> None:
+    with pytest.raises(UsageError, match="131072; give names and paths"):
+        open_isolated(partial(open_different, b"x" * MAX_BYTES))  # type: ignore[arg-type]
 
 
 def test_opening_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
