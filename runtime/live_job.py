@@ -95,8 +95,8 @@ def run_live(
         for sink in sinks:
             if not isinstance(sink, str):
                 stack.callback(sink.close)
-        named = [sink for sink in sinks if isinstance(sink, str)]
-        if len(set(named)) < len(named):
+        names = [sink if isinstance(sink, str) else sink.name for sink in sinks]
+        if len(set(names)) < len(names):
             raise UsageError("an output is named twice; give every output a name of its own")
         sessions = open_networks()
         try:

@@ -78,6 +78,12 @@ def test_output_that_exists_ends_the_run_before_it_begins_and_closes_everything(
     assert not (tmp_path / "l.jsonl").exists()
 
 
+def test_outputs_of_one_name_are_refused() -> None:
+    """Their accounts would be one."""
+    with pytest.raises(UsageError, match="named twice"):
+        run_live([camera()], open_sessions, [KeptResults("mine"), KeptResults("mine")], LiveJobConfig(LEISURE))
+
+
 def test_status_grows_to_the_summary() -> None:
     seen: list[dict[str, Any]] = []
     source = ScriptedSource(camera_script(20, period_s=0.02))
