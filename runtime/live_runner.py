@@ -171,7 +171,7 @@ class LiveRunner:
                 thread.start()
             try:
                 self._look_until_over(on_look, stop)
-            except BaseException:
+            except Exception:  # a second signal is none: it ends at once
                 clean_up(partial(self._end, threads))
                 raise
             self._end(threads)
