@@ -163,11 +163,13 @@ def live_choice(
     """Gather the options of ``live_options``.
 
     Raises:
-        UsageError: ``raw`` is no format, or goes with no source.
+        UsageError: ``raw`` is no format, or goes with no source; ``ladder`` lacks a name.
     """
     if raw is not None and STANDARD_INPUT not in (source, *further_sources):
         raise UsageError(f"--raw goes with standard input (SOURCE -); {source} says itself what it is")
-    rungs = tuple(filter(None, (ladder or "").split(",")))
+    rungs = () if ladder is None else tuple(name.strip() for name in ladder.split(","))
+    if "" in rungs:
+        raise UsageError(f"--ladder {ladder!r} lacks a name; expected models such as fast or small.onnx,fast")
     pipe = None if raw is None else RawFormat.from_text(raw)
     return LiveChoice(
         (source, *further_sources), deadline_ms, has_gate, rungs, ledger, view_port, view_host, pipe, isolate, pace

@@ -67,6 +67,8 @@ def status_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     """What a run that is over says: coverage beside lateness, percentiles, energy, stalls, outputs."""
+    if not summary["captured"]:
+        return [f"no frame came in {summary['elapsed_s']:.1f} s, no output was begun"]
     states = summary["states"]
     others = ", ".join(f"{state} {count}" for state, count in states.items() if state != "deblurred") or "none"
     coverage, late = _percent(summary["deblur_coverage"]), _percent(summary["deadline_miss_rate"])
@@ -78,7 +80,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
     lines += [_stalls(stream) for stream in summary["streams"] if stream["stalls"] or stream["reconnects"]]
     lines += [
-        f"{name}: {counts['emitted']} frames, {counts['skipped']} skipped" for name, counts in summary["sinks"].items()
+        f"{name}: {_counted(counts['emitted'], 'frame')}, {counts['skipped']} skipped"
+        for name, counts in summary["sinks"].items()
     ]
     return lines
 
@@ -125,9 +128,13 @@ def _stalls(stream: Mapping[str, Any]) -> str:
     worst_s = stream["time_to_recover_s"]["worst"]
     recovered = "" if worst_s is None else f", back after at most {worst_s:.1f} s"
     return (
-        f"{stream['stream']}: {stream['stalls']} stalls, {stream['stall_s']:.1f} s in all, "
-        f"{stream['reconnects']} reconnects{recovered}"
+        f"{stream['stream']}: {_counted(stream['stalls'], 'stall')}, {stream['stall_s']:.1f} s in all, "
+        f"{_counted(stream['reconnects'], 'reconnect')}{recovered}"
     )
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
 
 
 def _percent(share: float | None) -> str:

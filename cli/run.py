@@ -16,14 +16,18 @@ from ..core.errors import IncompleteError, UsageError
 from ..runtime.job import Progress as OnProgress
 from ..runtime.job import RunConfig, RunSummary, run
 from ..runtime.latency import latency_text
+from ..runtime.live_job import place_of_camera
 from ..runtime.pipeline import Counts
+from ..runtime.result_sinks import scheme_of
 from ..runtime.session import Session, SessionConfig
 from ..runtime.shipped_models import SHIPPED
+from ..runtime.source_uris import is_live_uri
 from ..runtime.sources import STANDARD_INPUT, SourceInfo, open_source
 from ..runtime.terminal import Result
 from .ffmpeg_args import ffmpeg_args
 from .file_run_facts import FileFacts, watched_machine
-from .live_options import LIVE_OPTIONS, live_choice, live_options
+from .hidden_arguments import hide_arguments
+from .live_options import LIVE_OPTIONS, LiveChoice, live_choice, live_options
 from .live_run import live_job_config, run_cameras
 from .live_view import view_thread
 from .opening import ModelChoice, is_network, open_model
@@ -31,7 +35,7 @@ from .options import SectionedCommand, backend_options, json_option, model_optio
 from .other_outputs import check_stdout, open_other_outputs
 from .output import check_apart, check_json_place, terminal, write_json
 from .signals import stop_on_signals
-from .source_options import SOURCE_OPTIONS, reading_of, source_options
+from .source_options import SOURCE_OPTIONS, SecondsType, reading_of, source_options
 
 EXAMPLES = """\b
 Examples:
@@ -92,7 +96,7 @@ class _RunCommand(SectionedCommand):
 @click.option(
     "--measure-idle",
     "idle_s",
-    type=click.FloatRange(min=0),
+    type=SecondsType(min=0),
     default=0.0,
     metavar="S",
     help="Measure the machine at rest for S seconds first, so that energy per frame is known without it too.",
@@ -122,6 +126,7 @@ def run_command(
     Cameras and streams are given by URI: rtsp://, http://, v4l2://, csi://, synthetic://, or a
     camera's number. Their newest frame comes first, and every frame goes out by its deadline.
     """
+    hide_arguments()
     choice = live_choice(source, **{name: options.pop(name) for name in LIVE_OPTIONS})
     reading = reading_of(choice.sources, **{name: options.pop(name) for name in SOURCE_OPTIONS})
     choice = replace(choice, reading=reading)
@@ -130,7 +135,7 @@ def run_command(
             raise UsageError(f"{name} is both the source and an output; give the output another name")
     check_json_place(json_place)
     check_stdout(sinks, json_place)
-    check_apart({"--ledger": choice.ledger, "--json": json_place}, {"the source": source})
+    _check_apart(choice, sinks, json_place)
     config, chosen = session_config(model, **options), ModelChoice(model, checkpoint, tlsc)
     if prints_ffmpeg_args:
         click.echo(ffmpeg_args(choice, sinks, chosen, config))
@@ -173,6 +178,22 @@ def run_command(
     return 0
 
 
+def _check_apart(choice: LiveChoice, sinks: Sequence[str], json_place: str | None) -> None:
+    """Refuse outputs that are one file, recordings of further cameras among them.
+
+    Raises:
+        UsageError: Two are.
+    """
+    recordings = {
+        f"output {number}" + (f" (camera {index + 1})" if index else ""): place_of_camera(sink, index)
+        for number, sink in enumerate(sinks, 1)
+        for index in range(len(choice.sources) if scheme_of(sink) is None else 0)
+    }
+    files = [name for name in choice.sources if not is_live_uri(name)]
+    sources = {f"source {number}": name for number, name in enumerate(files, 1)}
+    check_apart({**recordings, "--ledger": choice.ledger, "--json": json_place}, sources)
+
+
 def _hand_to_all(takers: Sequence[Callable[[Result], None]], result: Result) -> None:
     for take in takers:
         take(result)
@@ -188,7 +209,8 @@ def _progress_bar() -> Iterator[OnProgress]:
         TextColumn("{task.fields[fps]} fps"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal(), transient=True) as bar:
+    console = terminal()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("preparing", total=None, fps="-")
 
         def on_progress(counts: Counts, info: SourceInfo) -> None:

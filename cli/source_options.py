@@ -20,7 +20,7 @@ _DEFAULT, _LIMITS = LiveOptions(), HealthLimits()
 
 
 class SecondsType(click.FloatRange):
-    """A duration in seconds, more than 0."""
+    """A duration in seconds; what is no number, or has no end, is refused."""
 
     name = "S"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ..core.errors import MachineError, SourceError
+from ..core.errors import MachineError, SourceError, UsageError
 from .capture_request import CaptureRequest, Reader
 from .capture_source import CaptureConfig, CaptureSource
 from .gst_bindings import has_gstreamer
@@ -101,15 +101,19 @@ def open_csi(uri: str, options: LiveOptions) -> CaptureSource:
     """Open ``csi://0?size=720x1280&fps=30``, a camera on the ribbon cable of a Jetson board.
 
     Raises:
+        UsageError: What stands for the camera is no number.
         MachineError: GStreamer is not installed.
     """
     given = parameters_of(uri, _CSI_PARAMETERS)
     if not has_gstreamer():
         raise MachineError("CSI cameras are read through GStreamer, which is not installed; JetPack brings it")
+    sensor = place_of(uri) or "0"
+    if not sensor.isdecimal():
+        raise UsageError(f"{sensor!r} is no number of a CSI camera; expected one such as csi://0")
     height, width = size_of_text(given.get("size", "720x1280"))
     fps = number_of_text(given.get("fps", "30"), "fps")
     caps = f"width={width},height={height},framerate={round(fps * 1000)}/1000"
-    request = _request("gstreamer", CSI_PIPELINE.format(caps=caps), {"sensor-id": place_of(uri) or "0"}, options)
+    request = _request("gstreamer", CSI_PIPELINE.format(caps=caps), {"sensor-id": sensor}, options)
     return _open_device(uri, request, options, str(fps))
 
 
@@ -122,15 +126,11 @@ def _request(reader: Reader, target: str, settings: dict[str, str], options: Liv
 def _open_stream(
     uri: str, request: CaptureRequest, options: LiveOptions, fallback: CaptureRequest | None = None
 ) -> CaptureSource:
-    parts = urlsplit(uri)
-    if not parts.hostname:
-        raise SourceError(f"{redacted(uri)} names no host")
-    address = parts.hostname, parts.port or _PORTS[parts.scheme.lower()]
     return CaptureSource(
         CaptureConfig(
             redacted(uri),
             request,
-            address=address,
+            address=_address_of(uri),
             attempts=options.attempts,
             limits=options.limits,
             reconnects_frozen=options.reconnects_frozen,
@@ -151,6 +151,23 @@ def _open_device(uri: str, request: CaptureRequest, options: LiveOptions, fps: s
             grace_s=_DEVICE_GRACE_S,
         )
     )
+
+
+def _address_of(uri: str) -> tuple[str, int]:
+    """Give host and port of a stream.
+
+    Raises:
+        UsageError: There is no host, or the port is none.
+    """
+    parts = urlsplit(uri)
+    scheme, form = parts.scheme.lower(), "HOST[:PORT]/PATH, with PORT a number up to 65535"
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{redacted(uri)} has no valid port; expected {scheme}://{form}") from error
+    if not host:
+        raise UsageError(f"{redacted(uri)} names no host; expected {scheme}://{form}")
+    return host, port or _PORTS[scheme]
 
 
 def _without_user(uri: str) -> str:

@@ -68,7 +68,7 @@ class GstError(Exception):
     """What GStreamer reports on a pipeline's bus.
 
     Attributes:
-        domain: ``resource``, ``stream``, ``core`` or ``library``.
+        domain: ``resource``, ``stream``, ``core``, ``library`` or ``parse``.
         code: Number within the domain.
     """
 
@@ -209,4 +209,6 @@ def _text(address: int) -> str:
 def _error_of(error: Any) -> GstError:
     domain = _library("glib-2.0").g_quark_to_string(error.contents.domain) or b""
     message = (error.contents.message or b"").decode(errors="replace")
-    return GstError(domain.decode().removeprefix("gst-").partition("-")[0], error.contents.code, message)
+    # all are called gst-…-error-quark but one: gst_parse_error
+    name = domain.decode().replace("_", "-").removeprefix("gst-").partition("-")[0]
+    return GstError(name, error.contents.code, message)

@@ -12,6 +12,7 @@ from ..core.errors import UsageError
 from ..core.outputs import check_output
 from ..core.pictures import PICTURE_SUFFIXES
 from .frame import Frame
+from .redaction import redacted
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -111,6 +112,11 @@ def check_sink(path: str | Path, *, force: bool = False) -> None:
 def _kind_of(path: str | Path) -> str:
     """Give the key of ``SINKS``; empty for a folder."""
     place = Path(path)
+    if "://" in str(path):
+        raise UsageError(
+            f"{redacted(str(path))} names no known output, expected shm://NAME, zmq+tcp://HOST:PORT, "
+            "zmq+ipc:///PATH, window://TITLE, -, y4m:-, raw:-, a file or a folder"
+        )
     is_folder = str(path).endswith(("/", "\\")) or place.is_dir()
     suffix = "" if is_folder else place.suffix.lower()
     if suffix not in SINKS:

@@ -12,6 +12,12 @@ from .view_feed import LATENCY_BOUNDS_MS, StreamTotals, ViewFeed
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+#: name, help, health of a source that makes it 1
+_SOURCE_STATES = (
+    ("source_up", "Whether frames come, the same ones again and again or not.", ("streaming", "frozen")),
+    ("source_frozen", "Whether the same picture comes again and again.", ("frozen",)),
+)
+
 
 def prometheus_text(feed: ViewFeed, counters: Mapping[str, int]) -> str:
     """Write all figures.
@@ -74,11 +80,13 @@ def _latency_lines(totals: Mapping[str, StreamTotals]) -> Iterator[str]:
 
 def _source_lines(status: Mapping[str, Any]) -> Iterator[str]:
     sources = _sources(status)
-    if sources:
-        yield "# TYPE deblurrt_source_up gauge"
-    for source in sources:
-        is_up = int(source.get("health") == "streaming")
-        yield f'deblurrt_source_up{{stream="{escaped(source.get("stream", ""))}"}} {is_up}'
+    for name, text, healths in _SOURCE_STATES:
+        if sources:
+            yield f"# HELP deblurrt_{name} {text}"
+            yield f"# TYPE deblurrt_{name} gauge"
+        for source in sources:
+            stream = escaped(source.get("stream", ""))
+            yield f'deblurrt_{name}{{stream="{stream}"}} {int(source.get("health") in healths)}'
     reconnecting = [source for source in sources if isinstance(source.get("reconnects"), int)]
     if reconnecting:
         yield "# TYPE deblurrt_source_reconnects_total counter"

@@ -91,7 +91,7 @@ class ViewServer:
             reason = self._error.strerror or str(self._error)
             raise UsageError(
                 f"the view cannot be served at {self._config.host} port {self._config.port} ({reason}); "
-                "choose another port: --view PORT"
+                "choose another: --view PORT, --view-host ADDRESS"
             ) from self._error
         if self._error is not None:
             raise self._error

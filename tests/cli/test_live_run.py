@@ -14,7 +14,7 @@ import av
 import pytest
 from rich.console import Console
 
-from deblurrt.cli.live_status import live_status, status_lines, status_table
+from deblurrt.cli.live_status import live_status, status_lines, status_table, summary_lines
 
 from .conftest import FRAMES
 
@@ -117,7 +117,16 @@ def test_ledger_and_gate_work_on_files(deblurrt: Deblurrt, clip: Path, tmp_path:
         ((CAMERA, "out.mkv", "--deadline-ms", "0"), 2, "deadline"),
         ((CAMERA, "none/out.mkv"), 7, "mkdir"),
         ((CAMERA, "out.xyz"), 2, "out.xyz"),
-        ((CAMERA, "out.mkv", "out.mkv"), 2, "twice"),
+        ((CAMERA, "out.mkv", "./out.mkv"), 2, "output 2 and output 1 are both"),
+        ((CAMERA, "--source", CAMERA, "out.mkv", "out-camera2.mkv"), 2, "output 1 (camera 2) are both out-camera2.mkv"),
+        ((CAMERA, "out.mkv", "--ledger", "out.mkv", "--force"), 2, "--ledger and output 1 are both out.mkv"),
+        ((CAMERA, "out.mkv", "--json", "./out.mkv", "--force"), 2, "--json and output 1 are both"),
+        ((CAMERA, "gopher://x"), 2, "gopher://x names no known output, expected shm://NAME"),
+        ((CAMERA, "out.mkv", "--ladder", ","), 2, "--ladder ',' lacks a name"),
+        ((CAMERA, "out.mkv", "--measure-idle", "inf"), 2, "no duration"),
+        (("rtsp://me:secret@cam:port/live", "out.mkv"), 2, "rtsp://***@cam:port/live has no valid port; expected rtsp"),
+        (("rtsp://cam:99999/live", "out.mkv"), 2, "has no valid port"),
+        ((f"rtsp://cam/{'x' * 300}", "none/out.mkv"), 7, "mkdir"),
         (("clip.mp4", "out.mkv", "--ladder", "fast"), 2, "--ladder"),
         (("clip.mp4", "out.mkv", "--source", "other.mp4"), 2, "--source"),
         (("clip.mp4", "out.mkv", "--stall-timeout", "3"), 2, "--stall-timeout goes with cameras"),
@@ -164,6 +173,12 @@ def test_status_names_what_matters() -> None:
     text = console.export_text()
     assert "150 (75.0%)" in text
     assert "out.mkv 190 (skipped 5)" in text
+
+
+def test_summary_without_a_frame_says_so_and_nothing_else() -> None:
+    assert summary_lines({"captured": 0, "states": {}, "elapsed_s": 6.07}) == [
+        "no frame came in 6.1 s, no output was begun"
+    ]
 
 
 def test_status_is_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from deblurrt.core.errors import SourceError, UsageError
 from deblurrt.runtime.camera_uris import CSI_PIPELINE, RTSP_PIPELINES
+from deblurrt.runtime.gst_bindings import GstError, Pipeline, has_gstreamer, start_gstreamer
+from deblurrt.runtime.gstreamer_reader import _UNSUPPORTED
 from deblurrt.runtime.source_uris import LIVE_SOURCES, device_of, is_live_uri, open_live_source, place_of
 
 
@@ -33,8 +35,22 @@ def test_an_unknown_scheme_is_refused_without_its_secrets() -> None:
 
 @pytest.mark.parametrize("uri", ["rtsp:///live", "http://?a=1"])
 def test_a_stream_without_host_is_refused(uri: str) -> None:
-    with pytest.raises(SourceError, match="names no host"):
+    with pytest.raises(UsageError, match=r"names no host; expected \w+://HOST"):
         open_live_source(uri)
+
+
+@pytest.mark.skipif(not has_gstreamer(), reason="GStreamer's libraries are not installed")
+def test_csi_cameras_have_numbers() -> None:
+    with pytest.raises(UsageError, match="'front' is no number of a CSI camera"):
+        open_live_source("csi://front")
+
+
+@pytest.mark.skipif(not has_gstreamer(), reason="GStreamer's libraries are not installed")
+def test_a_missing_plugin_of_gstreamer_is_nothing_to_wait_for() -> None:
+    start_gstreamer()
+    with pytest.raises(GstError) as caught:
+        Pipeline("nosuchelement name=source ! appsink name=sink", {})
+    assert (caught.value.domain, caught.value.code) in _UNSUPPORTED
 
 
 def test_a_camera_that_is_not_there_is_refused() -> None:

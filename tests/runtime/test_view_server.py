@@ -69,6 +69,20 @@ def test_health_follows_the_frames(view: ViewSink) -> None:
     assert get(url)[:2] == (503, "stalled\n")
 
 
+@pytest.mark.parametrize(
+    ("source_health", "is_up", "is_frozen"),
+    [("streaming", 1, 0), ("frozen", 1, 1), ("lost", 0, 0), ("connecting", 0, 0)],
+)
+def test_a_frozen_source_is_up_and_said_to_be_frozen(
+    view: ViewSink, source_health: str, is_up: int, is_frozen: int
+) -> None:
+    view.status({"streams": [{"stream": "camera", "health": source_health}]})
+    _, text, _ = get(view.url + "metrics")
+    lines = text.splitlines()
+    assert f'deblurrt_source_up{{stream="camera"}} {is_up}' in lines
+    assert f'deblurrt_source_frozen{{stream="camera"}} {is_frozen}' in lines
+
+
 def test_metrics_count_frames_latency_and_sources(view: ViewSink) -> None:
     for seq, state in enumerate(["deblurred", "deblurred", "pass_deadline"]):
         view.write(update(seq, stream='a"b', state=state))
@@ -169,7 +183,9 @@ def test_messages_no_page_sends_close_the_socket(view: ViewSink, message: str | 
 def test_taken_port_is_said_with_a_remedy(view: ViewSink) -> None:
     port = urlsplit(view.url).port
     assert port is not None
-    with pytest.raises(UsageError, match=rf"port {port} \(.*in use.*\); choose another port: --view PORT"):
+    with pytest.raises(
+        UsageError, match=rf"port {port} \(.*in use.*\); choose another: --view PORT, --view-host ADDRESS"
+    ):
         ViewSink(ViewConfig(port=port))
 
 
