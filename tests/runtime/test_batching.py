@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from deblurrt.profiling.flow_simulation import MS, Scenario, Serve, Service, Simulation, frames_at
+from deblurrt.runtime import live_flow
 from deblurrt.runtime.batching import COLLECT_NS, Synchrony
 from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.ledger import Ledger
@@ -246,8 +247,11 @@ def test_network_that_fails_on_batches_goes_on_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("fault", ["", "no memory"])
-def test_batch_that_cannot_be_prepared_ends_batches_and_nothing_else(fault: str) -> None:
+def test_batch_that_cannot_be_prepared_ends_batches_and_nothing_else(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Preparing for two frames fails, or hangs until the worker is replaced."""
+    monkeypatch.setattr(live_flow, "BATCH_WARM_UP_HANG_NS", 100 * PERIOD_NS)
     plain = engine(5, 0.5)
 
     def serve(job: Job) -> Service:
@@ -255,7 +259,7 @@ def test_batch_that_cannot_be_prepared_ends_batches_and_nothing_else(fault: str)
             return plain(job)
         return Service(5 * MS, fault) if fault else Service(None)
 
-    arrivals = synchronised(2, 300 if fault else 2200)
+    arrivals = synchronised(2, 300)
     simulation, flow = run(Scenario(arrivals, serve, PERIOD_NS, batch_max=None))
     assert set(flow.batches) == {1}
     for results in simulation.results:
@@ -267,7 +271,7 @@ def test_slow_stretch_ends_batches_for_a_while_only() -> None:
         is_slow = 200 * PERIOD_NS < job.started_ns < 250 * PERIOD_NS and job.decision.count > 1
         return Service((10 + (job.decision.count - 1) * (20 if is_slow else 1)) * MS)
 
-    simulation, _ = run(six_cameras(arrivals=synchronised(6, 600), serve=serve))
+    simulation, _ = run(six_cameras(arrivals=synchronised(6, 450), serve=serve))
     for results in simulation.results:
         assert [result.state for result in results[-100:]] == [Terminal.DEBLURRED] * 100
 
@@ -278,7 +282,7 @@ def test_larger_network_that_only_fits_in_batches_comes_back() -> None:
         one_ms = 60 if slow else 20 if job.decision.rung == 0 else 2
         return Service(round(one_ms * (1 + 0.1 * (job.decision.count - 1)) * MS))
 
-    simulation, _ = run(six_cameras(arrivals=synchronised(3, 1200), serve=serve, models=("large", "small")))
+    simulation, _ = run(six_cameras(arrivals=synchronised(3, 600), serve=serve, models=("large", "small")))
     for results in simulation.results:
         models = [result.model for result in results]
         assert "small" in models[150:350]
