@@ -16,7 +16,7 @@ from deblurrt.runtime.frame import Frame
 from deblurrt.runtime.live_runner import LiveConfig, LiveRunner
 from deblurrt.runtime.session import Session
 from deblurrt.runtime.terminal import Result, Terminal
-from tests.fakes import FakeBackend
+from tests.fakes import FakeBackend, unchanged
 from tests.live_fakes import PATIENCE_S, KeptResults, ScriptedSource, textured
 
 FRAMES = 30
@@ -95,7 +95,7 @@ def test_frames_go_through_together_and_a_bad_picture_fails_its_own_camera() -> 
 
 
 def test_batches_can_be_switched_off() -> None:
-    backend = FakeBackend(darker)
+    backend = FakeBackend(unchanged)
     runner, _ = run_pair(backend, has_batches=False)
     assert set(runner.flow.batches) == {1}
     assert all(len(frames) == 1 for frames in backend.seen)
@@ -103,7 +103,7 @@ def test_batches_can_be_switched_off() -> None:
 
 def test_network_of_one_frame_gets_one_frame() -> None:
     one = TensorSpec("frames", "uint8", (1, "height", "width", 3))
-    backend = FakeBackend(darker, one)
+    backend = FakeBackend(unchanged, one)
     runner, (good, _) = run_pair(backend)
     assert set(runner.flow.batches) == {1}
     assert {result.state for result in good} <= {Terminal.PASS_WARMUP, Terminal.DEBLURRED}
