@@ -25,7 +25,7 @@ from .exporting import ExportSource, exported_file
 from .options import SIZE, json_option, model_options
 from .output import check_apart, check_json_place, terminal, write_json
 from .quantizing import QuantizeSource, quantized_file
-from .trtexec import SHAPE, shapes_from, trtexec_options, workspace_from
+from .trtexec import SHAPE, batch_from, shapes_from, trtexec_options, workspace_from
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,12 @@ SHAPES = re.compile(r"(\d+)x(\d+)/(\d+)x(\d+)/(\d+)x(\d+)")
 )
 @click.option("--size", type=SIZE, help="Of the frames; 720x1280 for a network if neither this nor --shapes is given.")
 @click.option("--shapes", help="Smallest, typical and largest frames: 64x64/720x1280/1088x1920; or NAME:1x720x1280x3.")
+@click.option(
+    "--batch",
+    type=int,
+    metavar="N",
+    help="Most frames at once, for synchronised cameras; one to N then, made fast for N. One if not given.",
+)
 @click.option("--targets", default="", help="Compute capabilities in one engine, TensorRT-RTX only: sm86,sm89.")
 @click.option(
     "--precision",
@@ -178,8 +184,10 @@ def _check_places(path: Path, model: str, options: dict[str, Any]) -> None:
 def _config(options: dict[str, Any]) -> BuildConfig:
     if options["workspace"] and options["pool"]:
         raise UsageError("--workspace and --memPoolSize say the same; give one")
+    options["batch"] = _batch(options)
     return BuildConfig(
         backend=options["backend"] or default_backend(),
+        batch_max=options["batch"],
         targets=tuple(sorted({target.strip() for target in options["targets"].split(",")} - {""})),
         workspace_mib=options["workspace"] or workspace_from(options["pool"]),
         optimization_level=options["optimization_level"],
@@ -188,6 +196,17 @@ def _config(options: dict[str, Any]) -> BuildConfig:
         memory_mib=options["memory"],
         allow_mixed=options["allow_mixed"],
     )
+
+
+def _batch(options: dict[str, Any]) -> int:
+    """Most frames at once, as it is said or spelled."""
+    spelled = batch_from(options["min_shapes"], options["opt_shapes"] or options["shapes"], options["max_shapes"])
+    asked: int | None = options["batch"]
+    if asked is not None and spelled not in (None, 1, asked):
+        raise UsageError(f"--batch is {asked}, the shapes are of {spelled} frames at once; give one of them")
+    if asked is not None:
+        return asked
+    return 1 if spelled is None else spelled
 
 
 def default_backend() -> BackendName:
@@ -218,8 +237,11 @@ def _file(model: str, options: dict[str, Any], on_stage: Any) -> OnnxFile:
         raise UsageError(f"{model} is an engine already; give the ONNX file or the network it came from")
     is_any = options["shapes"] or options["min_shapes"] or options["opt_shapes"] or options["max_shapes"]
     default = None if path.is_file() else DEFAULT_SIZE
-    size = None if is_any else options["size"] or default
+    # a file of fixed size takes one frame at a time; the profile fixes the size where there are several
+    size = None if is_any or options["batch"] > 1 else options["size"] or default
     source = ExportSource(model, options["checkpoint"], options["tlsc"], options["seed"])
+    if size is None and not is_any and not options["size"]:
+        options["size"] = default
     return exported_file(source, ExportConfig(size=size, precision=precision or "fp16"), on_stage)
 
 

@@ -124,7 +124,8 @@ def _engine_table(entries: list[CachedEngine]) -> Table:
             manifest.backend,
             manifest.tensorrt,
             manifest.gpu or ", ".join(manifest.targets) or "any",
-            "/".join(dict.fromkeys(f"{height}x{width}" for height, width in manifest.shapes)),
+            "/".join(dict.fromkeys(f"{height}x{width}" for height, width in manifest.shapes))
+            + (f", {manifest.batch_max} at once" if manifest.batch_max > 1 else ""),
             precision,
             f"{entry.size_bytes / MEBIBYTE:.1f}",
             f"{days:.1f} days ago",

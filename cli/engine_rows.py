@@ -30,7 +30,9 @@ def engine_rows(engine: EngineFile) -> Iterator[tuple[str, str]]:
     where = f"{manifest.gpu}, compute capability {manifest.compute_capability}, driver {manifest.driver}"
     yield "GPU", where if manifest.gpu else f"none in particular: {', '.join(manifest.targets) or 'portable'}"
     least, best, most = (f"{height}x{width}" for height, width in manifest.shapes)
-    yield "frames", best if least == most else f"{least} to {most}, fast for {best}"
+    count = manifest.batch_max
+    at_once = f", up to {count} at once, fast for {count}" if count > 1 else ", one at a time"
+    yield "frames", (best if least == most else f"{least} to {most}, fast for {best}") + at_once
     yield "contract", contract_text(manifest.contract)
     yield "convolutions", ", ".join(f"{share:.1%} {dtype}" for dtype, share in manifest.precision.items()) or "none"
     memory = {

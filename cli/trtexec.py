@@ -54,6 +54,28 @@ def shapes_from(least: str | None, best: str | None, most: str | None, contract:
     return Shapes(sizes.get("--minShapes", typical), typical, sizes.get("--maxShapes", typical))
 
 
+def batch_from(least: str | None, best: str | None, most: str | None) -> int | None:
+    """Read the most frames at once from the shapes trtexec takes; None where none of them can be read.
+
+    Raises:
+        UsageError: The number does not run from one, or its largest is not the typical one.
+    """
+    given = {"--minShapes": least, "--optShapes": best, "--maxShapes": most}
+    found = {option: SHAPE.fullmatch(text) for option, text in given.items() if text is not None}
+    counts = {option: int(match["dims"].partition("x")[0]) for option, match in found.items() if match is not None}
+    if not counts:
+        return None
+    batch = counts.get("--maxShapes", max(counts.values()))
+    wanted = {"--minShapes": 1, "--optShapes": batch, "--maxShapes": batch}
+    for option, count in counts.items():
+        if count != wanted[option]:
+            raise UsageError(
+                f"{option} is of {count} frames at once, expected {wanted[option]}: engines take from one frame on "
+                "here, and are made fast for the most"
+            )
+    return batch
+
+
 def _size(option: str, text: str, contract: FrameContract) -> Size:
     found = SHAPE.fullmatch(text)
     if found is None:
@@ -61,12 +83,12 @@ def _size(option: str, text: str, contract: FrameContract) -> Size:
     dims = tuple(map(int, found["dims"].split("x")))
     window = (contract.window,) if contract.window > 1 else ()
     if contract.io == "uint8":
-        size, wanted = dims[-3:-1], (1, *window, *dims[-3:-1], 3)
+        size, wanted = dims[-3:-1], (dims[0], *window, *dims[-3:-1], 3)
     else:
-        size, wanted = dims[-2:], (1, 3 * contract.window, *dims[-2:])
+        size, wanted = dims[-2:], (dims[0], 3 * contract.window, *dims[-2:])
     if dims != wanted:
         expected = "x".join(map(str, wanted))
-        raise UsageError(f"{option} is {text!r}, this network takes one frame at a time: {expected}")
+        raise UsageError(f"{option} is {text!r}, this network takes frames as {expected}")
     return size[0], size[1]
 
 

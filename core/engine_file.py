@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .artifacts import sha256_of
-from .errors import MachineError, ModelFileError
+from .errors import ContractError, MachineError, ModelFileError
 from .manifest import EngineManifest, read_manifest
 
 #: how names of engines end
@@ -97,6 +97,20 @@ class EngineFile:
                 f"build it for them, or cut them: --tile {best[0]}x{best[1]}"
             )
 
+    def check_batch(self, count: int) -> None:
+        """Refuse more frames at once than the engine was built for.
+
+        Raises:
+            ContractError: With what it takes.
+        """
+        most = self.manifest.batch_max
+        if not 1 <= count <= most:
+            command = self.rebuild().replace(f" --batch {most}", "")
+            raise ContractError(
+                f"{count} frames come at once, {self.path.name} takes {f'1 to {most}' if most > 1 else 'one'}; "
+                f"build it for them: {command} --batch {max(count, 1)}"
+            )
+
     def rebuild(self) -> str:
         """The command that builds the engine again, in its place."""
         manifest, place = self.manifest, shlex.quote(str(self.path))
@@ -104,6 +118,7 @@ class EngineFile:
             return f"{manifest.command} -o {place} --force"
         least, best, most = (f"{height}x{width}" for height, width in manifest.shapes)
         sizes = f"--size {best}" if least == best == most else f"--shapes {least}/{best}/{most}"
+        sizes += f" --batch {manifest.batch_max}" if manifest.batch_max > 1 else ""
         # an ONNX file brings its types along
         types = set(manifest.precision) & NETWORK_PRECISIONS if not manifest.model.endswith(".onnx") else set()
         precision = f" --precision {max(types, key=lambda name: manifest.precision[name])}" if types else ""

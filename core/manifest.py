@@ -29,6 +29,7 @@ KEY_FIELDS = (
     "plugins",
     "calibration",
     "shapes",
+    "batch_max",
     "targets",
     "options",
 )
@@ -63,6 +64,7 @@ class EngineManifest:
         plugins: SHA-256 by name of every plugin library.
         calibration: Hash of the frames and settings behind its INT8 scales; empty: none.
         shapes: Smallest, typical and largest height and width of frames, pixels.
+        batch_max: Most frames it takes at once, and is made fast for; it takes any number from one on.
         targets: Compute capabilities it was built for, ``sm86``; empty: the builder's own choice.
         options: Further choices of the build.
         precision: Share of the multiply-accumulates of convolutions per type, as built.
@@ -92,6 +94,7 @@ class EngineManifest:
     plugins: Mapping[str, str] = field(default_factory=dict)
     calibration: str = ""
     shapes: tuple[tuple[int, int], ...] = ()
+    batch_max: int = 1
     targets: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     precision: Mapping[str, float] = field(default_factory=dict)
@@ -169,8 +172,9 @@ def _manifest(told: Any) -> EngineManifest:
     if told.get("version") != MANIFEST_VERSION or unknown:
         what = f"fields {', '.join(map(repr, unknown)):.80}" if unknown else f"version {told.get('version')!r:.20}"
         raise ValueError(f"it has {what}, this deblurrt knows version {MANIFEST_VERSION}")
-    _check_kinds(told)
-    _check_values(told)
+    # manifests from before engines took several frames at once say nothing of it
+    _check_kinds({"batch_max": 1, **told})
+    _check_values({"batch_max": 1, **told})
     contract = FrameContract.from_json(json.dumps(told["contract"]))
     if told.get(OWN_HASH) != _hash_of(told):
         raise ValueError("it was edited: its fields do not have the hash they were written with")
@@ -208,6 +212,7 @@ def _check_values(told: Mapping[str, Any]) -> None:
         _expect(is_share, f"the share of {name!r:.40} in precision", share, "a number from 0 to 1")
     for target in told["targets"]:
         _expect(isinstance(target, str) and TARGET.fullmatch(target), "a target", target, "such as sm86")
+    _expect(told["batch_max"] >= 1, "batch_max", told["batch_max"], "1 or more")
     _expect(_are_shapes(told["shapes"]), "shapes", told["shapes"], "three rising pairs of height and width")
 
 

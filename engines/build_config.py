@@ -17,6 +17,8 @@ MODULES = tensorrt_packages.MODULES
 #: compute capabilities as users write them: sm86
 TARGET = re.compile(r"sm\d{2,3}")
 MOST_LEVEL = 5
+#: frames at once that networks are exported for
+MOST_BATCH = 64
 #: a week
 LONGEST_S = 7 * 24 * 3600.0
 #: more than any device has
@@ -59,6 +61,7 @@ class BuildConfig:
     Attributes:
         backend: Whose builder.
         shapes: Sizes of frames the engine takes; None where the file fixes one.
+        batch_max: Most frames the engine takes at once, and is made fast for; it takes fewer as well.
         targets: Compute capabilities such as ``sm86``, in one engine; none: this machine's, or what the builder
             takes for portable (TensorRT-RTX).
         workspace_mib: Most memory a single layer may use for its work; None: what the builder takes.
@@ -75,6 +78,7 @@ class BuildConfig:
 
     backend: BackendName = "tensorrt-rtx"
     shapes: Shapes | None = None
+    batch_max: int = 1
     targets: tuple[str, ...] = ()
     workspace_mib: int | None = None
     optimization_level: int | None = None
@@ -91,6 +95,8 @@ class BuildConfig:
             if TARGET.fullmatch(target) is None:
                 raise UsageError(f"target {target!r} is no compute capability, expected such as sm86 or sm120")
         self._check_backend()
+        if not 1 <= self.batch_max <= MOST_BATCH:
+            raise UsageError(f"the batch is {self.batch_max} frames, expected 1 to {MOST_BATCH}")
         for name, value in (("workspace", self.workspace_mib), ("memory", self.memory_mib)):
             if value is not None and not 1 <= value <= MOST_MIB:
                 raise UsageError(f"the {name} is {value} MiB, expected 1 to {MOST_MIB}")

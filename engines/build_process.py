@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..core.artifacts import OnnxFile, read_header
-from ..core.contract import FrameContract
 from ..core.errors import (
     BackendError,
     DeblurrtError,
@@ -29,12 +28,12 @@ from ..core.errors import (
 )
 from ..core.module_paths import module_of
 from ..core.outputs import check_output, output_error, part_of
-from ..core.tensors import TensorSpec
-from .build_config import MODULES, BuildConfig, Shapes, Size
+from .build_config import MODULES, BuildConfig
 from .build_log import BuildLog, read_log
 from .build_worker import LAYERS, Request
 from .engine_inspector import types_of_nodes
-from .plugin_choice import file_for_plugins
+from .plugin_choice import file_for_builder
+from .shape_profile import profile_of
 
 logger = logging.getLogger(__name__)
 
@@ -122,10 +121,10 @@ def build_plan(
 def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) -> Request:
     return Request(
         module=MODULES[config.backend],
-        onnx=str(file_for_plugins(onnx_file, log.parent) if config.plugins else onnx_file.path),
+        onnx=str(file_for_builder(onnx_file, config, log.parent)),
         plan=str(plan),
         log=str(log),
-        profile=profile_of(onnx_file, config.shapes),
+        profile=profile_of(onnx_file, config),
         targets=list(config.targets),
         workspace_mib=config.workspace_mib,
         optimization_level=config.optimization_level,
@@ -133,55 +132,6 @@ def _request(onnx_file: OnnxFile, config: BuildConfig, plan: Path, log: Path) ->
         plugins=[str(library) for library in config.plugins],
         inspect=config.backend == "tensorrt",
     )
-
-
-def profile_of(onnx_file: OnnxFile, shapes: Shapes | None) -> dict[str, list[list[int]]]:
-    """Smallest, typical and largest shape of the input; empty for a file of fixed size.
-
-    Raises:
-        UsageError: A free size has no shapes, a fixed one has others, or a frame is below the contract's least.
-    """
-    spec, contract = onnx_file.inputs[0], onnx_file.contract or FrameContract(io="float")
-    fixed = _fixed_size(spec, contract)
-    if fixed is not None:
-        if shapes is not None and {shapes.least, shapes.best, shapes.most} != {fixed}:
-            raise UsageError(f"the file is fixed to {fixed[0]}x{fixed[1]}, asked for {shapes.describe()}")
-        return {}
-    if shapes is None:
-        raise UsageError(
-            f"{onnx_file.path.name} takes frames of any size; say which: --size HxW or --shapes MIN/OPT/MAX"
-        )
-    if min(shapes.least) < contract.min_size:
-        raise UsageError(f"the shapes are {shapes.describe()}, the network takes sides from {contract.min_size}")
-    return {spec.name: [_shape(contract, size) for size in (shapes.least, shapes.best, shapes.most)]}
-
-
-def sizes_of(onnx_file: OnnxFile, shapes: Shapes | None) -> tuple[Size, Size, Size]:
-    """Smallest, typical and largest size of frames; one thrice for a file of fixed size.
-
-    Raises:
-        UsageError: As ``profile_of``.
-    """
-    if profile_of(onnx_file, shapes) and shapes is not None:
-        return shapes.least, shapes.best, shapes.most
-    fixed = _fixed_size(onnx_file.inputs[0], onnx_file.contract or FrameContract(io="float"))
-    assert fixed is not None
-    return fixed, fixed, fixed
-
-
-def _fixed_size(spec: TensorSpec, contract: FrameContract) -> Size | None:
-    tall, wide = spec.shape[-3:-1] if contract.io == "uint8" else spec.shape[-2:]
-    if isinstance(tall, int) != isinstance(wide, int):
-        raise ModelFileError(f"one side of the frames is free and one is fixed ({spec.describe()}); export it again")
-    return (tall, wide) if isinstance(tall, int) and isinstance(wide, int) else None
-
-
-def _shape(contract: FrameContract, size: Size) -> list[int]:
-    """One frame of ``size`` as the input takes it; the bare network takes multiples."""
-    if contract.io == "uint8":
-        return [1, *([contract.window] if contract.window > 1 else []), *size, 3]
-    multiple = contract.multiple
-    return [1, 3 * contract.window, *(-(-side // multiple) * multiple for side in size)]
 
 
 def _run(request: Request, on_event: OnEvent, log: Path, deadline: float | None) -> dict[str, Any]:

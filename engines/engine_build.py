@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from ..core.outputs import check_output
 from ..core.tensorrt_packages import library_version
 from ..plugins.onnx_ops import inline_bodies, uses_plugins
 from .build_config import BackendName, BuildConfig
-from .build_process import BuiltPlan, OnEvent, build_plan, profile_of, sizes_of
+from .build_process import BuiltPlan, OnEvent, build_plan
 from .engine_cache import MOST_CACHED_BYTES, PLAN, EngineCache, file_sha256, place_beside
 from .graph_sizes import sizes_at
 from .memory_estimate import MemoryEstimate, estimate_memory
 from .plugin_choice import graph_for_plugins, with_plugins
 from .precision_label import PrecisionLabel, convolutions, label
+from .shape_profile import check_batch, size_to_fix, sizes_of
+from .sized_graph import fix_frame_size
 
 #: levels that are tried one after the other within a time limit
 LEVELS = (0, 1, 2, 3, 4, 5)
@@ -131,6 +134,7 @@ class _Build:
 
     def _built(self) -> tuple[PrecisionLabel, Any]:
         model = self._model()
+        check_batch(self._file.path.name, model, self._wanted.shapes[1], self._config.batch_max)
         estimate = self._estimated(model)
         with self._cache.building() as folder:
             built = self._build(folder / PLAN)
@@ -156,6 +160,10 @@ class _Build:
         """The graph as the builder sees it: with bodies in place, but for operators a plugin takes."""
         onnx = require("onnx", purpose="build an engine")
         model = onnx.load(str(self._file.path))
+        size = size_to_fix(self._file, self._config)
+        if size is not None:
+            with suppress(ModelFileError):  # a graph only the builder can read stays as it is
+                model = fix_frame_size(model, size)
         if self._config.plugins:
             return graph_for_plugins(model)
         ours = uses_plugins(model)
@@ -166,7 +174,7 @@ class _Build:
     def _estimated(self, model: Any) -> MemoryEstimate | None:
         """The memory, checked against what is there; None for a graph only the builder can read."""
         try:
-            estimate = estimate_memory(model, self._wanted.shapes[2])
+            estimate = estimate_memory(model, self._wanted.shapes[2], self._config.batch_max)
         except ModelFileError as error:
             self._say(f"memory is not estimated: {error}")
             return None
@@ -174,7 +182,8 @@ class _Build:
         return estimate
 
     def _check_memory(self, estimate: MemoryEstimate) -> None:
-        tall, wide = self._wanted.shapes[2]
+        (tall, wide), count = self._wanted.shapes[2], self._config.batch_max
+        fewer = ", for fewer at once (--batch)" if count > 1 else ""
         needed = (estimate.activation_bytes + estimate.weight_bytes) / MEBIBYTE
         free = self._config.memory_mib
         if free is None and self._gpus.gpus:
@@ -182,11 +191,12 @@ class _Build:
         self._say(
             f"memory on the device, estimated: {needed:,.0f} MiB, of which "
             f"{estimate.activation_bytes / MEBIBYTE:,.0f} for values at {tall}x{wide}"
+            + (f", {count} frames at once" if count > 1 else "")
         )
         if free is not None and needed > free:
             raise MachineError(
                 f"the engine needs about {needed:,.0f} MiB on the device, {free:,} MiB are free; build it for smaller "
-                "frames and cut larger ones (run --tile), in fp16, or give --memory MiB if the figure is wrong"
+                f"frames and cut larger ones (run --tile){fewer}, in fp16, or give --memory MiB if the figure is wrong"
             )
 
     def _build(self, plan: Path) -> BuiltPlan:
@@ -224,7 +234,6 @@ def identify(onnx_file: OnnxFile, config: BuildConfig, model: str, gpus: GpuFact
     """
     if onnx_file.contract is None:
         raise ModelFileError(f"{onnx_file.path.name} does not say what it needs of frames; export it with deblurrt")
-    profile_of(onnx_file, config.shapes)
     manifest = EngineManifest(
         model=model,
         contract=onnx_file.contract,
@@ -233,7 +242,8 @@ def identify(onnx_file: OnnxFile, config: BuildConfig, model: str, gpus: GpuFact
         tensorrt=builder_version(config.backend),
         plugins={path.name: file_sha256(path) for path in config.plugins},
         calibration=str(onnx_file.provenance.get("calibration_sha256", "")),
-        shapes=sizes_of(onnx_file, config.shapes),
+        shapes=sizes_of(onnx_file, config),
+        batch_max=config.batch_max,
         targets=config.targets,
         options=_options(config),
         provenance=onnx_file.provenance,

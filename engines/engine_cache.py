@@ -187,7 +187,9 @@ class EngineCache:
         return count
 
     def _place(self, wanted: EngineManifest) -> Path:
-        text = json.dumps(wanted.key(), sort_keys=True)
+        # engines of one frame lie where they lay before there were others
+        key = {name: value for name, value in wanted.key().items() if (name, value) != ("batch_max", 1)}
+        text = json.dumps(key, sort_keys=True)
         return self._folder / hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def _drop_leftovers(self) -> None:

@@ -35,6 +35,7 @@ class GraphSizes:
         sizes: Memory of every value that depends on frames, bytes.
         weights: Memory of every constant that those nodes take, bytes.
         shapes: Of every value and constant.
+        values: Small constants, and what follows from them and from sizes.
         inputs: Names of the graph's inputs.
         outputs: Names of its results.
     """
@@ -43,6 +44,7 @@ class GraphSizes:
     sizes: dict[str, int] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
 
@@ -62,27 +64,29 @@ def graph_sizes(model: Any, shapes: Mapping[str, Sequence[int]], folder: Path | 
     return _Walk(inline_bodies(model) if _has_bodies(model) else model, shapes, folder).run()
 
 
-def sizes_at(model: Any, size: tuple[int, int], folder: Path | None = None) -> GraphSizes:
-    """Work out the size of every value for one frame.
+def sizes_at(model: Any, size: tuple[int, int], folder: Path | None = None, batch: int = 1) -> GraphSizes:
+    """Work out the size of every value for one frame, or several at once.
 
     Args:
         model: ``onnx.ModelProto``; its first input takes frames.
         size: Height and width of frames, pixels.
         folder: Where weights beside the file lie; None: they are inside.
+        batch: Frames at once.
 
     Raises:
         ModelFileError: A size cannot be worked out; names the node.
         MissingExtraError: onnx is not installed.
     """
-    return graph_sizes(model, {model.graph.input[0].name: _input_shape(model, size)}, folder)
+    return graph_sizes(model, {model.graph.input[0].name: _input_shape(model, size, batch)}, folder)
 
 
-def _input_shape(model: Any, size: tuple[int, int]) -> list[int]:
-    """Shape of one frame as the input takes it; what the file fixes stays."""
+def _input_shape(model: Any, size: tuple[int, int], batch: int) -> list[int]:
+    """Shape of frames as the input takes them; what the file fixes stays."""
     dims = model.graph.input[0].type.tensor_type.shape.dim
     text = next((entry.value for entry in model.metadata_props if entry.key == CONTRACT_KEY), None)
     contract = FrameContract.from_json(text) if text is not None else FrameContract(io="float")
     shape = [dim.dim_value or 1 for dim in dims]
+    shape[0] = dims[0].dim_value or batch
     first = len(shape) - 3 if contract.io == "uint8" else len(shape) - 2
     multiple = 1 if contract.io == "uint8" else contract.multiple
     for axis, side in enumerate(size, first):
@@ -134,6 +138,7 @@ class _Walk:
             self._visit(node)
         self._found.outputs = tuple(value.name for value in self._graph.output)
         self._found.shapes = {name: tuple(_shape(kind)) for name, kind in self._types.items()}
+        self._found.values = self._values
         return self._found
 
     def _take_inputs(self, shapes: Mapping[str, Sequence[int]]) -> None:

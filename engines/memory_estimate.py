@@ -94,7 +94,7 @@ class _Step:
     is_cast: bool = False
 
 
-def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
+def estimate_memory(onnx_file: OnnxFile | Any, size: Size, batch: int = 1) -> MemoryEstimate:
     """Estimate the memory of an engine at one size of frames; for an engine of any size its largest counts.
 
     A builder of any size reserves more where it can only bound a size, as in windows that are cut to small frames
@@ -103,6 +103,7 @@ def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
     Args:
         onnx_file: A file, or ``onnx.ModelProto``; its first input takes frames.
         size: Height and width of frames, pixels; a file of fixed size keeps its own.
+        batch: Most frames at once; likewise.
 
     Raises:
         ModelFileError: A size cannot be worked out; names the node.
@@ -116,7 +117,7 @@ def estimate_memory(onnx_file: OnnxFile | Any, size: Size) -> MemoryEstimate:
         model = onnx.load(str(onnx_file.path), load_external_data=False)
     taken = model.graph.input[0]
     is_free = any(not dim.dim_value for dim in taken.type.tensor_type.shape.dim)
-    return _Plan(sizes_at(model, size, folder)).estimate(is_free)
+    return _Plan(sizes_at(model, size, folder, batch)).estimate(is_free)
 
 
 class _Plan:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..core.artifacts import OnnxFile, read_header
-from ..core.errors import MachineError, MissingExtraError
+from ..core.errors import MachineError, MissingExtraError, ModelFileError
 from ..core.gpus import GpuFacts
 from ..core.optional import require
 from ..plugins.onnx_ops import strip_bodies, uses_plugins
 from ..plugins.plugin_op import DOMAIN
 from ..plugins.tensorrt_library import library_for
 from .build_config import BuildConfig
+from .shape_profile import size_to_fix
+from .sized_graph import fix_frame_size
 
 PURPOSE = "build an engine"
 
@@ -75,11 +78,23 @@ def graph_for_plugins(model: Any) -> Any:
     return require("onnx.inliner", purpose=PURPOSE).inline_local_functions(stripped)
 
 
-def file_for_plugins(onnx_file: OnnxFile, folder: Path) -> Path:
-    """Write a file without our bodies into ``folder``, weights that lie beside it included."""
+def file_for_builder(onnx_file: OnnxFile, config: BuildConfig, folder: Path) -> Path:
+    """The file as the builder gets it: itself, or written into ``folder`` with weights that lie beside it.
+
+    It has no bodies where there are plugins, and one size of frames where only their number is free.
+    """
+    size = size_to_fix(onnx_file, config)
+    if not config.plugins and size is None:
+        return onnx_file.path
     onnx = require("onnx", purpose=PURPOSE)
     path = folder / onnx_file.path.name
-    onnx.save(strip_bodies(read_header(onnx_file.path)), str(path))
+    model = read_header(onnx_file.path)
+    if config.plugins:
+        model = strip_bodies(model)
+    if size is not None:
+        with suppress(ModelFileError):  # a graph only the builder can read stays as it is
+            model = fix_frame_size(model, size, onnx_file.path.parent)
+    onnx.save(model, str(path))
     for location in onnx_file.weight_files:
         place = folder / location
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,11 @@ from typing import Any
 from ..core.artifacts import OnnxFile, load_whole, open_onnx, write_onnx
 from ..core.errors import DeblurrtError
 from ..engines.build_config import BuildConfig, Shapes, Size
-from ..engines.build_process import build_plan, sizes_of
+from ..engines.build_process import build_plan
 from ..engines.graph_sizes import sizes_at
 from ..engines.memory_estimate import estimate_memory
 from ..engines.precision_label import convolutions, label
+from ..engines.shape_profile import sizes_of
 from ..export.export_config import ExportConfig, Precision
 from ..export.onnx_conversion import OnnxConversion
 from ..export.parity import sample_windows
@@ -71,7 +72,7 @@ def _facts(file: OnnxFile, config: BuildConfig, folder: Path) -> Facts:
     plan = folder / f"{file.path.stem}.engine"
     model = load_whole(file)
     model = inline_bodies(model) if uses_plugins(model) else model
-    _, best, most = sizes_of(file, config.shapes)
+    _, best, most = sizes_of(file, config)
     try:
         built = build_plan(file, config, plan, force=True)
     except DeblurrtError as error:

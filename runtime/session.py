@@ -15,6 +15,7 @@ from ..core.engine_file import is_engine, open_engine
 from ..core.errors import ContractError, ModelFileError
 from ..core.tensors import Array, TensorSpec
 from .backend import Backend, BackendConfig, cancel_run, open_backend
+from .batch_limit import batch_max_of
 from .frame import Pixels
 from .shipped_models import find_model
 from .tiling import TileConfig, check_tiles, tiled_backend
@@ -91,8 +92,7 @@ class Session:
     @property
     def batch_max(self) -> int | None:
         """Pictures one run takes; None for any number."""
-        batch = self.backend.inputs[0].shape[0]
-        return batch if isinstance(batch, int) else None
+        return batch_max_of(self.backend)
 
     def _window(self, pixels: Pixels, previous: Pixels | None, following: Pixels | None = None) -> list[Pixels]:
         """What the network looks at to restore one picture."""

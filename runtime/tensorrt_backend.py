@@ -55,10 +55,10 @@ class TensorRtBackend:
         self.name = manifest.backend
         host = host or this_host(manifest.backend)
         engine.check_fits(host)
-        self._file, self._cuda = engine, open_cuda()
+        self._file, self._cuda, self.batch_max = engine, open_cuda(), manifest.batch_max
         self._engine = LoadedEngine(engine, self._cuda, plugin_library)
         self.inputs, self.outputs = self._engine.inputs, self._engine.outputs
-        # sizes are checked against the manifest, which knows what to do about them
+        # sizes and numbers of frames are checked against the manifest, which knows what to do about them
         self._taken = tuple(_of_any_size(spec, engine.manifest.contract.io) for spec in self.inputs)
         kinds = sorted(manifest.precision, key=lambda kind: manifest.precision[kind])
         self.description = f"{TITLES[self.name]} {manifest.tensorrt} on {host.gpu}, {(kinds or ['unknown types'])[-1]}"
@@ -169,6 +169,7 @@ class TensorRtBackend:
             return
         height, width = _spatial(self._file.manifest.contract.io)
         for shape in shapes.values():
+            self._file.check_batch(shape[0])
             self._file.check_size((shape[height], shape[width]))
         self._cuda.finish_stream(self._lanes.compute)
         self._shapes, self._is_warm = {}, False

@@ -12,6 +12,7 @@ from ..core.contract import FrameContract
 from ..core.errors import BackendError, UsageError
 from ..core.tensors import Array, TensorSpec, check_inputs
 from .backend import Backend, cancel_run
+from .batch_limit import batch_max_of
 from .tile_error import TileError, tile_error
 from .tile_plan import Size, Span, Tile, TilePlan, TileRule, plan_tiles, size_text
 
@@ -117,7 +118,7 @@ class TiledBackend:
         self._backend, self._contract, self._config, self._is_fixed = backend, contract, config, is_fixed
         self._axes = (-3, -2) if contract.io == "uint8" else (-2, -1)
         self.inputs, self.outputs = (
-            tuple(map(self._of_one_frame, specs)) for specs in (backend.inputs, backend.outputs)
+            tuple(map(self._of_any_size, specs)) for specs in (backend.inputs, backend.outputs)
         )
         self._plan: TilePlan | None = None
         self._restored: Array | None = None
@@ -139,9 +140,14 @@ class TiledBackend:
             tiles = "" if plan.is_whole else f", {inexact}{_tiles(plan)}"
         return self._backend.description + tiles
 
-    def _of_one_frame(self, spec: TensorSpec) -> TensorSpec:
-        """Of any size, but one at a time: tiles are there to save memory."""
-        shape = [1, *spec.shape[1:]]
+    @property
+    def batch_max(self) -> int | None:
+        """Frames one run takes; None for any number."""
+        return batch_max_of(self._backend)
+
+    def _of_any_size(self, spec: TensorSpec) -> TensorSpec:
+        """Tiles are there to save memory: one frame at a time, unless a graph of fixed size takes several."""
+        shape = [spec.shape[0] if self._is_fixed else 1, *spec.shape[1:]]
         for axis, name in zip(self._axes, ("height", "width"), strict=True):
             shape[axis] = name
         return replace(spec, shape=tuple(shape))
@@ -165,6 +171,8 @@ class TiledBackend:
         plan = self._plan_for(frames.shape)
         if plan.is_whole:
             return self._backend.run(arrays)
+        if self._restored is not None and len(self._restored) != len(frames):
+            self._restored = None
         padded = self._padded(frames, plan)
         for tile in plan.tiles:
             self._restore(padded, tile, plan)

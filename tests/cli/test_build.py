@@ -9,16 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from deblurrt.cli.trtexec import shapes_from, workspace_from
+from deblurrt.cli.trtexec import batch_from, shapes_from, workspace_from
 from deblurrt.core.artifacts import CONTRACT_KEY
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import UsageError
 from deblurrt.core.manifest import manifest_path, read_manifest
 from deblurrt.engines.build_config import Shapes
+from tests.tiny_graphs import write_identity
 
 pytest.importorskip("tensorrt_rtx", reason="the extra rtx is not installed")
 
@@ -112,6 +114,23 @@ def test_other_sizes_are_a_miss_that_is_explained(
     assert told["shapes"] == [[64, 96], [64, 96], [96, 128]]
 
 
+def test_engine_for_three_frames_has_them_in_its_profile(deblurrt: Deblurrt, tmp_path: Path, capsys: Shown) -> None:
+    path = tmp_path / "three.engine"
+    assert deblurrt("build", "fast", *RTX, "--size", "64x96", "--batch", "3", "-o", path) == 0
+    manifest, plan = read_manifest(path), path.read_bytes()
+    assert (manifest.batch_max, manifest.shapes) == (3, ((64, 96),) * 3)
+    assert manifest.command.endswith("--size 64x96 --batch 3")
+    # smallest and largest shape of the profile lie in the plan as they are
+    found = {count: np.array([count, 64, 96, 3], np.int64).tobytes() in plan for count in (1, 2, 3, 4)}
+    assert found == {1: True, 2: False, 3: True, 4: False}
+    capsys.readouterr()
+    assert deblurrt("inspect", path) == 0
+    assert "64x96, up to 3 at once, fast for 3" in capsys.readouterr().out
+    assert deblurrt("cache", "list") == 0
+    assert deblurrt("build", f"--onnx={tmp_path / 'none.onnx'}", *RTX, "--optShapes=2x64x96x3", "--batch", "3") == 2
+    assert "--batch is 3, the shapes are of 2 frames at once" in capsys.readouterr().err
+
+
 def test_interrupted_build_ends_with_130_and_leaves_nothing(
     deblurrt: Deblurrt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +167,20 @@ def strange_file(path: Path) -> Path:
     return path
 
 
+def folded_file(path: Path) -> None:
+    """A file whose input promises any number of frames, and whose graph makes one of them."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, "height", "width"])
+        for name in ("frames", "restored")
+    ]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [4], [1, -1, 64, 64])
+    node = helper.make_node("Reshape", ["frames", "shape"], ["restored"], name="body/view")
+    graph = helper.make_graph([node], "folded", values[:1], values[1:], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.helper.set_model_props(model, {CONTRACT_KEY: FrameContract(io="float").to_json()})
+    onnx.save(model, path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -156,6 +189,9 @@ def strange_file(path: Path) -> Path:
         (["fast", *RTX, "--size", "64x96", "--shapes", "8x8/8x8/8x8"], 2, "sizes are given twice"),
         (["fast", *RTX, "--shapes", "64"], 2, "expected MIN/OPT/MAX"),
         (["fast", *RTX, "--fp16", "--bf16"], 2, "give one"),
+        (["fast", *RTX, "--batch", "0"], 2, "the batch is 0 frames, expected 1 to 64"),
+        (["one.onnx", *RTX, "--batch", "4"], 2, "one.onnx is fixed to 1 frame at once, asked for up to 4"),
+        (["folded.onnx", *RTX, "--size", "64x64", "--batch", "2"], 6, "folded.onnx gives [1, 6, 64, 64] for 2 frames"),
         (["strange.onnx", *RTX, "--size", "64x64"], 6, "node 'body.3/strange' (Strange)"),
         (["text.onnx", *RTX, "--size", "64x64"], 6, "is not an ONNX model"),
         (["old.engine", *RTX], 2, "is an engine already"),
@@ -174,6 +210,8 @@ def test_unfit_arguments_end_with_one_line_and_touch_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     strange_file(tmp_path / "strange.onnx")
+    write_identity(tmp_path / "one.onnx", FrameContract(), shape=(1, 64, 64, 3))
+    folded_file(tmp_path / "folded.onnx")
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "old.engine").write_bytes(b"older")
     (tmp_path / "out.engine").write_bytes(b"older")
@@ -254,9 +292,32 @@ def test_shapes_in_trtexecs_spelling(
     assert shapes_from(*spelled, contract) == shapes
 
 
-@pytest.mark.parametrize("text", ["720x1280", "frames:2x720x1280x3", "frames:1x3x720x1280"])
+@pytest.mark.parametrize(
+    ("spelled", "batch"),
+    [
+        (("a:1x8x8x3", "a:4x16x24x3", "a:4x32x32x3"), 4),
+        ((None, "a:4x16x24x3", None), 4),
+        ((None, "1x16x24x3", "8x16x24x3"), "--optShapes is of 1 frames at once, expected 8"),
+        (("2x16x24x3", "4x16x24x3", None), "--minShapes is of 2 frames at once, expected 1"),
+        (("1x16x24x3", None, None), 1),
+        ((None, "64x64/72x96/96x128", None), None),
+        ((None, None, None), None),
+    ],
+)
+def test_frames_at_once_in_trtexecs_spelling(
+    spelled: tuple[str | None, str | None, str | None], batch: int | str | None
+) -> None:
+    if isinstance(batch, str):
+        with pytest.raises(UsageError, match=batch):
+            batch_from(*spelled)
+    else:
+        assert batch_from(*spelled) == batch
+        assert batch is None or shapes_from(*spelled, FrameContract()) is not None
+
+
+@pytest.mark.parametrize("text", ["720x1280", "frames:2x720x1280x4", "frames:1x3x720x1280"])
 def test_other_shapes_are_refused_with_the_right_one(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--optShapes is .*, (expected a shape|this network takes one frame)"):
+    with pytest.raises(UsageError, match=r"--optShapes is .*, (expected a shape|this network takes frames as)"):
         shapes_from(None, text, None, FrameContract())
 
 

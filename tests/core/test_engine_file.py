@@ -10,7 +10,7 @@ import pytest
 
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.engine_file import EngineFile, Host, open_engine
-from deblurrt.core.errors import MachineError, ModelFileError
+from deblurrt.core.errors import ContractError, MachineError, ModelFileError
 from deblurrt.core.manifest import EngineManifest, write_manifest
 
 ORIN = EngineManifest(
@@ -95,6 +95,22 @@ def test_frames_outside_the_profile_are_refused_with_both_remedies() -> None:
     for size in ((1089, 1920), (63, 64)):
         with pytest.raises(MachineError, match=r"takes 64x64 to 1088x1920 .* build it for them, or cut them: --tile"):
             engine.check_size(size)
+
+
+@pytest.mark.parametrize("command", ["", "deblurrt build mprnet.onnx --batch 4"])
+def test_more_frames_at_once_are_refused_with_the_command_that_builds_for_them(command: str) -> None:
+    engine = EngineFile(Path("m.engine"), replace(ORIN, batch_max=4, command=command))
+    for count in (1, 4):
+        engine.check_batch(count)
+    with pytest.raises(ContractError) as caught:
+        engine.check_batch(6)
+    said = str(caught.value)
+    assert said.startswith(
+        "6 frames come at once, m.engine takes 1 to 4; build it for them: deblurrt build mprnet.onnx"
+    )
+    assert (said.count("--batch"), said.endswith(" --batch 6")) == (1, True)
+    assert " --batch 4 " in engine.rebuild()
+    assert " --batch" not in EngineFile(Path("m.engine"), ORIN).rebuild()
 
 
 def test_whole_engine_opens(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -72,6 +73,8 @@ def test_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         (lambda told: told | {"build_seconds": float("inf")}, "build_seconds is inf, expected 0 or more"),
         (lambda told: told | {"plan_bytes": True}, "plan_bytes is True, expected int"),
         (lambda told: told | {"weight_bytes": -(10**400)}, "weight_bytes is -1000"),
+        (lambda told: told | {"batch_max": 0}, "batch_max is 0, expected 1 or more"),
+        (lambda told: told | {"batch_max": "4"}, "batch_max is '4', expected int"),
         (lambda told: told | {"plan_sha256": "x"}, "plan_sha256 is 'x', expected 64 hexadecimal digits"),
         (lambda told: told | {"compute_capability": "old"}, "compute_capability is 'old'"),
     ],
@@ -99,6 +102,21 @@ def test_possible_values_of_another_hand_are_noticed(tmp_path: Path, edit: dict[
     manifest_path(plan).write_text(json.dumps(told | edit))
     with pytest.raises(ModelFileError, match=r"\(it was edited: .*\); build the engine again"):
         read_manifest(plan)
+
+
+def test_manifest_from_before_there_were_batches_is_of_one_frame(tmp_path: Path) -> None:
+    plan = tmp_path / "m.engine"
+    told = {name: value for name, value in MANIFEST.to_dict().items() if name != "batch_max"}
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    manifest_path(plan).write_text(json.dumps(told | {"manifest_sha256": digest}))
+    assert read_manifest(plan) == MANIFEST
+    assert MANIFEST.batch_max == 1
+
+
+def test_frames_at_once_are_read_as_they_were_written(tmp_path: Path) -> None:
+    write_manifest(replace(MANIFEST, batch_max=4), tmp_path / "m.engine")
+    assert read_manifest(tmp_path / "m.engine").batch_max == 4
 
 
 def test_manifest_that_is_laid_out_anew_is_the_same(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from deblurrt.engines.build_config import BuildConfig, Shapes
         ({"targets": ("8.6",)}, "'8.6' is no compute capability"),
         ({"backend": "tensorrt", "targets": ("sm86",)}, "--targets goes with tensorrt-rtx"),
         ({"workspace_mib": 0}, "workspace is 0 MiB"),
+        ({"batch_max": 0}, "the batch is 0 frames, expected 1 to 64"),
+        ({"batch_max": 65}, "the batch is 65 frames"),
         ({"optimization_level": 6}, "level is 6, expected 0 to 5"),
     ],
 )

@@ -17,8 +17,9 @@ from deblurrt.core.artifacts import CONTRACT_KEY, OnnxFile, write_onnx
 from deblurrt.core.contract import FrameContract
 from deblurrt.core.errors import BackendError, MachineError, ModelFileError, OutputError, UsageError
 from deblurrt.core.module_paths import SCOPES_KEY
-from deblurrt.engines.build_config import MODULES, BuildConfig, Shapes
-from deblurrt.engines.build_process import build_plan, profile_of
+from deblurrt.engines.build_config import MODULES, BackendName, BuildConfig, Shapes
+from deblurrt.engines.build_process import build_plan
+from deblurrt.engines.shape_profile import profile_of
 
 SHAPES = Shapes((64, 64), (720, 1280), (1088, 1920))
 
@@ -79,6 +80,14 @@ def test_every_choice_reaches_the_builder(fake: Calls, any_size: OnnxFile, tmp_p
         ["inspect", "JSON"],
     ]
     assert timings.read_bytes() == b"timings"
+
+
+@pytest.mark.parametrize("backend", list(MODULES))
+def test_frames_at_once_reach_the_builder(fake: Calls, tmp_path: Path, backend: BackendName) -> None:
+    fixed = model_file(tmp_path, FrameContract(), ["batch", 90, 120, 3])
+    build_plan(fixed, BuildConfig(backend, batch_max=3), tmp_path / "m.engine")
+    (told,) = [call for call in fake() if call[0] == "set_shape"]
+    assert told == ["set_shape", "frames", [1, 90, 120, 3], [3, 90, 120, 3], [3, 90, 120, 3]]
 
 
 def test_plan_of_tensorrt_is_inspected_and_of_rtx_is_not(fake: Calls, any_size: OnnxFile, tmp_path: Path) -> None:
@@ -208,18 +217,18 @@ def test_profile_has_the_shape_of_the_input(
     tmp_path: Path, contract: FrameContract, dims: list[int | str], best: list[int]
 ) -> None:
     shapes = Shapes((8, 8), (50, 70), (64, 128))
-    assert profile_of(model_file(tmp_path, contract, dims), shapes)["frames"][1] == best
+    assert profile_of(model_file(tmp_path, contract, dims), BuildConfig(shapes=shapes))["frames"][1] == best
 
 
 def test_sizes_that_do_not_fit_the_file_are_refused(any_size: OnnxFile, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="takes frames of any size; say which: --size"):
-        profile_of(any_size, None)
+        profile_of(any_size, BuildConfig())
     with pytest.raises(UsageError, match="takes sides from 8"):
-        profile_of(any_size, Shapes((4, 64), (64, 64), (64, 64)))
+        profile_of(any_size, BuildConfig(shapes=Shapes((4, 64), (64, 64), (64, 64))))
     folder = tmp_path / "fixed"
     folder.mkdir()
     fixed = model_file(folder, FrameContract(), [1, 90, 120, 3])
-    assert profile_of(fixed, None) == {}
-    assert profile_of(fixed, Shapes((90, 120), (90, 120), (90, 120))) == {}
+    assert profile_of(fixed, BuildConfig()) == {}
+    assert profile_of(fixed, BuildConfig(shapes=Shapes((90, 120), (90, 120), (90, 120)))) == {}
     with pytest.raises(UsageError, match="fixed to 90x120"):
-        profile_of(fixed, SHAPES)
+        profile_of(fixed, BuildConfig(shapes=SHAPES))

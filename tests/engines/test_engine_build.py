@@ -53,10 +53,10 @@ def file(tmp_path: Path) -> OnnxFile:
     return same_frames(tmp_path / "same.onnx")
 
 
-def same_frames(path: Path, *, has_contract: bool = True) -> OnnxFile:
+def same_frames(path: Path, *, has_contract: bool = True, count: int | str = 1) -> OnnxFile:
     """A file that gives frames of 90x120 back."""
     values = [
-        helper.make_tensor_value_info(name, TensorProto.UINT8, [1, 90, 120, 3]) for name in ("frames", "restored")
+        helper.make_tensor_value_info(name, TensorProto.UINT8, [count, 90, 120, 3]) for name in ("frames", "restored")
     ]
     node = helper.make_node("Identity", ["frames"], ["restored"], name="same")
     graph = helper.make_graph([node], "same", values[:1], values[1:])
@@ -127,6 +127,29 @@ def test_memory_of_the_gpu_is_asked_before_the_build(
     engine_from_onnx(file, BuildConfig(backend="tensorrt", memory_mib=100), tmp_path / "a.engine")
 
 
+def test_memory_is_that_of_all_frames_at_once(gpu: object, tmp_path: Path) -> None:
+    names = ("frames", "small", "restored")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 512, 512]) for name in names]
+    nodes = [
+        helper.make_node("AveragePool", list(pair), [after], name=after, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        for *pair, after in (names[:2], names[1:])
+    ]
+    graph = helper.make_graph(nodes, "pools", values[:1], values[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.helper.set_model_props(model, {CONTRACT_KEY: FrameContract(io="float").to_json()})
+    file = write_onnx(model, tmp_path / "pools.onnx")
+    lines: list[str] = []
+    four = BuildConfig(backend="tensorrt", batch_max=4, memory_mib=11)
+    with pytest.raises(MachineError, match=r"about 12 MiB .* for fewer at once \(--batch\)"):
+        engine_from_onnx(file, four, tmp_path / "a.engine", say=lines.append)
+    assert "estimated: 12 MiB, of which 12 for values at 512x512, 4 frames at once" in lines[-1]
+    one = engine_from_onnx(file, replace(four, batch_max=1), tmp_path / "a.engine")
+    three = engine_from_onnx(file, replace(four, batch_max=3), tmp_path / "b.engine")
+    assert (one.engine.manifest.estimated_bytes, one.engine.manifest.batch_max) == (3 * 512 * 512 * 4, 1)
+    assert (three.engine.manifest.estimated_bytes, three.engine.manifest.batch_max) == (3 * 3 * 512 * 512 * 4, 3)
+    assert "batch_max is 3, there 1" in three.reason
+
+
 def test_layers_in_more_bits_are_refused_unless_accepted(
     gpu: object, file: OnnxFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +176,7 @@ NOT_IN_THE_KEY = {"memory_mib", "timing_cache"}
 OTHER_CHOICES: dict[str, Any] = {
     "backend": "tensorrt-rtx",
     "shapes": Shapes((90, 120), (90, 120), (90, 120)),
+    "batch_max": 2,
     "targets": ("sm86",),
     "workspace_mib": 5,
     "optimization_level": 1,
@@ -165,7 +189,8 @@ OTHER_CHOICES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in fields(BuildConfig)])
-def test_every_choice_is_in_the_key_or_known_not_to_change_the_engine(gpu: object, file: OnnxFile, name: str) -> None:
+def test_every_choice_is_in_the_key_or_known_not_to_change_the_engine(gpu: object, tmp_path: Path, name: str) -> None:
+    file = same_frames(tmp_path / "any_number.onnx", count="batch")
     backend = "tensorrt-rtx" if name == "targets" else "tensorrt"
     before = BuildConfig(backend=backend)  # type: ignore[arg-type]  # one of two
     keys = [

@@ -48,6 +48,7 @@ OTHERS: dict[str, Any] = {
     "plugins": {"p.so": "d" * 64},
     "calibration": "e" * 64,
     "shapes": ((64, 64), (64, 64), (64, 65)),
+    "batch_max": 4,
     "targets": ("sm86",),
     "options": {"optimization_level": 4},
 }

@@ -17,6 +17,7 @@ from deblurrt.core.errors import ModelFileError
 from deblurrt.engines.build_config import BuildConfig, Shapes
 from deblurrt.engines.build_process import build_plan
 from deblurrt.engines.memory_estimate import WORKSPACE_BYTES, estimate_memory
+from deblurrt.engines.sized_graph import fix_frame_size
 from deblurrt.export.export_config import ExportConfig, Precision
 from deblurrt.export.onnx_conversion import OnnxConversion
 from deblurrt.export.student_graph import student_model, weight_shapes
@@ -113,6 +114,15 @@ def test_chain_needs_two_values_and_room_for_work(kind: int, width: int, sides: 
     assert estimate == 2 * 16 * AREA * width + WORKSPACE_BYTES
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_values_of_all_frames_at_once_are_counted_and_room_for_work_once(count: int) -> None:
+    model = chain(Graph(), (16, 16, 16))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    estimate = estimate_memory(model, (HEIGHT, WIDTH), count)
+    assert estimate.activation_bytes == count * 2 * 16 * AREA * 4 + WORKSPACE_BYTES
+    assert estimate.weight_bytes == estimate_memory(model, (HEIGHT, WIDTH)).weight_bytes
+
+
 def test_residual_keeps_what_is_added_later() -> None:
     # 16 kept, 32 in between, 16 for the sum, which the addition is joined to
     assert activation(residual(Graph())) == (16 + 32 + 16) * AREA * 4 + WORKSPACE_BYTES
@@ -190,13 +200,27 @@ def test_estimate_of_a_chain_is_near_what_the_builder_reports(tmp_path: Path) ->
 @needs_builder
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_estimate_of_a_whole_network_is_near_what_the_builder_reports(tmp_path: Path, precision: Precision) -> None:
+    model = OnnxConversion(small_student(), "student", ExportConfig(precision=precision)).run()
+    check_against_build(model, tmp_path)
+
+
+@needs_builder
+def test_estimate_of_several_frames_is_near_what_the_builder_reports(tmp_path: Path) -> None:
+    most, model = (HEIGHT, WIDTH), small_student()
+    file = write_onnx(model, tmp_path / "m.onnx")
+    config = BuildConfig(shapes=Shapes(most, most, most), batch_max=4)
+    built = build_plan(file, config, tmp_path / "m.engine").log.activation_bytes
+    assert built is not None
+    assert abs(estimate_memory(fix_frame_size(model, most), most, 4).activation_bytes / built - 1) <= TOLERANCE
+
+
+def small_student() -> Any:
     config = StudentConfig(2, (16, 32), (1, 1), (1,))
     generator = np.random.default_rng(0)
     weights = {
         name: generator.normal(0, 0.05, shape).astype(np.float32) for name, shape in weight_shapes(config).items()
     }
-    model = student_model(config, weights, {"weights": "random:0"}, io="float")
-    check_against_build(OnnxConversion(model, "student", ExportConfig(precision=precision)).run(), tmp_path)
+    return student_model(config, weights, {"weights": "random:0"}, io="float")
 
 
 def check_against_build(model: Any, folder: Path) -> None:

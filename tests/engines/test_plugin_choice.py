@@ -21,7 +21,7 @@ from deblurrt.engines import engine_build, plugin_choice
 from deblurrt.engines.build_config import MODULES, BuildConfig
 from deblurrt.engines.engine_build import engine_from_onnx
 from deblurrt.engines.graph_sizes import sizes_at
-from deblurrt.engines.plugin_choice import file_for_plugins, graph_for_plugins
+from deblurrt.engines.plugin_choice import file_for_builder, graph_for_plugins
 from deblurrt.plugins.onnx_ops import add_bodies, node
 from deblurrt.plugins.tensorrt_library import CompiledLibrary
 
@@ -178,7 +178,7 @@ def test_weights_beside_the_file_come_along(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "outside/q.onnx", save_as_external_data=True, location="q.weights", size_threshold=0)
     outside = open_onnx(tmp_path / "outside/q.onnx")
     (tmp_path / "copy").mkdir()
-    path = file_for_plugins(outside, tmp_path / "copy")
+    path = file_for_builder(outside, BuildConfig("tensorrt", plugins=(Path(__file__),)), tmp_path / "copy")
     shutil.rmtree(tmp_path / "outside")
     copied = onnx.load(path)
     assert len(copied.functions) == 0

@@ -18,6 +18,8 @@ from deblurrt.core.tensors import Array, TensorSpec
 from deblurrt.plugins.plugin_compiler import LIBRARY
 from deblurrt.plugins.tensorrt_library import RECORD
 from deblurrt.runtime.backend import OverlappingBackend
+from deblurrt.runtime.batch_limit import batch_max_of
+from deblurrt.runtime.session import open_session
 from deblurrt.runtime.tensorrt_backend import TensorRtBackend
 from tests.runtime.fake_cuda import cudaError_t
 from tests.runtime.fake_gpu import FakeGpu, place_gpu
@@ -73,6 +75,41 @@ def test_engine_of_one_size_says_so(gpu: FakeGpu) -> None:
     with pytest.raises(MachineError, match=r"frames are 4x8, m\.engine takes 4x6"):
         backend.run(frames_of(0, (4, 8)))
     backend.close()
+
+
+def test_engine_for_three_frames_takes_one_to_three_and_refuses_more(gpu: FakeGpu) -> None:
+    gpu.trt.profile = ((1, 2, 2, 3), (3, 4, 6, 3), (3, 16, 16, 3))
+    backend = gpu.backend(batch_max=3)
+    assert backend.inputs == (TensorSpec("frames", "uint8", ("batch", "height", "width", 3)),)
+    assert batch_max_of(backend) == 3
+    for count in (1, 3, 2):
+        arrays = {"frames": np.random.default_rng(count).integers(0, 256, (count, 4, 6, 3), np.uint8)}
+        assert_negative(backend.run(arrays)["restored"], arrays["frames"])
+    for count in (4, 0):
+        with pytest.raises(ContractError, match=rf"{count} frames come at once, m\.engine takes 1 to 3; build it"):
+            backend.run({"frames": np.zeros((count, 4, 6, 3), np.uint8)})
+    assert_negative(backend.run(frames_of(0))["restored"], frames_of(0)["frames"])
+    backend.close()
+
+
+def test_session_of_an_engine_of_one_size_restores_several_pictures_at_once(gpu: FakeGpu) -> None:
+    gpu.trt.profile = ((1, 4, 6, 3), (3, 4, 6, 3), (3, 4, 6, 3))
+    engine = gpu.engine(shapes=((4, 6),) * 3, batch_max=3)
+    with open_session(engine.path) as session:
+        assert session.batch_max == 3
+        pictures = list(np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), np.uint8))
+        restored = session.restore_batch(pictures, [None] * 3)
+        shapes = [call[2] for call in gpu.trt.calls if call[0] == "set_input_shape"]
+        larger = list(np.random.default_rng(1).integers(0, 256, (2, 8, 12, 3), np.uint8))
+        tiled = session.restore_batch(larger, [None] * 2) + session.restore_batch(larger[:1], [None])
+    assert shapes == [(3, 4, 6, 3)]
+    for picture, given in zip([*restored, *tiled], [*pictures, *larger, larger[0]], strict=True):
+        assert_negative(picture, given)
+
+
+def test_engine_for_one_frame_restores_one_at_a_time(gpu: FakeGpu) -> None:
+    with open_session(gpu.engine().path) as session:
+        assert session.batch_max == 1
 
 
 def test_frame_goes_up_is_computed_and_comes_back_in_this_order(gpu: FakeGpu) -> None:

@@ -213,6 +213,15 @@ def test_fixed_graph_takes_larger_frames_in_tiles_of_its_size(caplog: pytest.Log
     ]
 
 
+def test_fixed_graph_of_several_frames_takes_several_in_tiles() -> None:
+    fixed = TensorSpec("frames", "uint8", ("batch", 24, 28, 3))
+    session = Session(tiled_backend(FakeBackend(blocks, fixed, fixed), BLOCKS, None), BLOCKS)
+    pictures = [structured_picture(40, 60, seed) for seed in range(3)]
+    for count in (1, 3, 2):
+        restored = session.restore_batch(pictures[:count], [None] * count)
+        np.testing.assert_array_equal(np.stack(restored), blocks(np.stack(pictures[:count])))
+
+
 def test_file_of_fixed_size_takes_larger_frames(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "fixed.onnx", FrameContract(halo_px=2), shape=(1, 24, 32, 3))
     pixels = structured_picture(51, 77)
