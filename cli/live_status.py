@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ..runtime.device_facts import UNAVAILABLE, energy_text, facts_of_run
 from ..runtime.latency import TOO_SMALL, latency_text
 from ..runtime.live_summary import OnStatus
-from .output import terminal
+from .output import log_above, terminal
 
 #: how often the table changes, and how often a line comes where there is no terminal
 TABLE_S, LINE_S = 0.5, 10.0
@@ -23,6 +24,9 @@ COLUMNS = (
     *("source", "health", "frames", "deblurred", "late", "passed", "dropped", "p50 ms", "p99 ms"),
     *("stalled s", "reconnects"),
 )
+
+#: characters from which on a camera is a row; it is a column where lines are shorter
+WIDE = 160
 
 #: what the table says of the machine
 SHOWN_FACTS = ("energy per frame", "warmest in this run", "clocks held back", "scheduling")
@@ -44,13 +48,13 @@ def live_status(console: Console | None = None) -> Iterator[OnStatus]:
 
         yield print_lines
         return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live, log_above():
 
         def show_table(summary: Mapping[str, Any]) -> None:
             nonlocal shown_s
             if time.monotonic() - shown_s >= TABLE_S:
                 shown_s = time.monotonic()
-                live.update(status_table(summary), refresh=True)
+                live.update(status_table(summary, console.width), refresh=True)
 
         yield show_table
 
@@ -86,8 +90,8 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def status_table(summary: Mapping[str, Any]) -> Table:
-    """A row per camera, the network and the sinks below."""
+def status_table(summary: Mapping[str, Any], width: int = WIDE) -> Table:
+    """A row per camera, or a column where ``width`` is too little for that; the network and the sinks below."""
     sinks = ", ".join(
         f"{name} {counts['emitted']}"
         + (f" (skipped {counts['skipped']})" if counts["skipped"] else "")
@@ -99,9 +103,14 @@ def status_table(summary: Mapping[str, Any]) -> Table:
     facts = facts_of_run(summary)
     machine = ", ".join(f"{name} {facts[name]}" for name in SHOWN_FACTS if not facts[name].startswith(UNAVAILABLE))
     caption = f"{summary['model']} on {summary['backend']}{restarts}{locked}\n{sinks}\n{machine}"
-    table = Table(*COLUMNS, caption=caption, caption_justify="left")
-    for stream in summary["streams"]:
-        table.add_row(*_cells(stream))
+    rows: list[Sequence[str]] = [COLUMNS, *(_cells(stream) for stream in summary["streams"])]
+    if width < WIDE:
+        rows = list(zip(*rows, strict=True))
+    table = Table(caption=Text(caption), caption_justify="left")
+    for name in rows[0]:
+        table.add_column(Text(name), overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,18 @@ WIDEST = 1000
 def terminal() -> Console:
     """The terminal for progress and tables: standard error, so that standard output stays clean."""
     return Console(stderr=True)
+
+
+@contextmanager
+def log_above() -> Iterator[None]:
+    """Let log lines appear above what rich keeps in place, which it does with ``sys.stderr`` as it is now."""
+    handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+    former = [(handler, handler.setStream(sys.stderr)) for handler in handlers if handler.stream is sys.__stderr__]
+    try:
+        yield
+    finally:
+        for handler, stream in former:
+            handler.setStream(stream or sys.__stderr__)
 
 
 def result_console(json_place: str | None) -> Console:

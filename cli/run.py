@@ -33,7 +33,7 @@ from .live_view import view_thread
 from .opening import ModelChoice, is_network, open_model
 from .options import SectionedCommand, backend_options, json_option, model_options, session_config, tile_options
 from .other_outputs import check_stdout, open_other_outputs
-from .output import check_apart, check_json_place, terminal, write_json
+from .output import check_apart, check_json_place, log_above, terminal, write_json
 from .signals import stop_on_signals
 from .source_options import SOURCE_OPTIONS, SecondsType, reading_of, source_options
 
@@ -210,7 +210,7 @@ def _progress_bar() -> Iterator[OnProgress]:
         TimeRemainingColumn(),
     )
     console = terminal()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar, log_above():
         task = bar.add_task("preparing", total=None, fps="-")
 
         def on_progress(counts: Counts, info: SourceInfo) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -23,7 +26,7 @@ RUN = ("run", "--backend", "onnxruntime", "--threads", "1", "--model", "identity
 CAMERA = "synthetic://?size=48x64&fps=50"
 PATIENCE_S = 60.0
 
-SUMMARY = {
+SUMMARY: dict[str, Any] = {
     "streams": [
         {
             "stream": "rtsp://***@cam/live",
@@ -173,6 +176,29 @@ def test_status_names_what_matters() -> None:
     text = console.export_text()
     assert "150 (75.0%)" in text
     assert "out.mkv 190 (skipped 5)" in text
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_table_tells_everything_whatever_the_width(width: int) -> None:
+    stream = {**SUMMARY["streams"][0], "stream": "rtsp://cam/[/x]", "health": "reconnecting", "reason": "attempt 3"}
+    console = Console(width=width, record=True, force_terminal=False)
+    console.print(status_table({**SUMMARY, "streams": [stream]}, width))
+    text = console.export_text()
+    for told in ("rtsp://cam/[/x]", "reconnecting: attempt 3", "150 (75.0%)", "1 (0.5%)", "n too small", "reconnects"):
+        assert told in text
+    assert "…" not in text
+
+
+def test_log_lines_appear_above_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deblurrt.cli.live_status.TABLE_S", 0.0)
+    handler, shown = logging.StreamHandler(sys.__stderr__), io.StringIO()
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    with live_status(Console(width=100, file=shown, force_terminal=True)) as on_status:
+        on_status(SUMMARY)
+        logging.getLogger("camera").warning("it is gone")
+        assert "it is gone" in shown.getvalue()
+    assert handler.stream is sys.__stderr__
+    assert "rtsp://***@cam/live" in shown.getvalue()
 
 
 def test_summary_without_a_frame_says_so_and_nothing_else() -> None:

@@ -84,6 +84,13 @@ def test_odd_sizes_come_out_exact(model: str, size: tuple[int, int], deblurrt: D
     assert read_picture(tmp_path / "out.png").shape == (*size, 3)
 
 
+def test_nothing_but_the_error_is_said_where_there_is_no_terminal(
+    deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deblurrt(*RUN, tmp_path / "none.mp4", tmp_path / "out.mp4") == 6
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_missing_source_is_one_line(deblurrt: Deblurrt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert deblurrt(*RUN, tmp_path / "none.mp4", tmp_path / "out.mp4") == 6
     assert "none.mp4" in _one_line(capsys)
