@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.contract import FrameContract
 from ..core.optional import require
 from ..core.pictures import Pixels
 from ..core.tensors import Array
-from .calibrator import CalibrationRun, calibrate, looked_at
+from .calibrator import CalibrationRun, Progress, calibrate
 from .clips import Window
-from .frames import FrameList, Frames
 from .graph_sessions import open_restorer
 from .graph_view import GraphView
 from .histograms import Histogram
@@ -27,17 +25,15 @@ from .qdq_graph import quantize_graph
 from .quantize_config import QuantizeConfig
 from .sensitivity import mean_error
 from .sites import find_sites
-from .tensor_statistics import StatisticsKey
+from .tensor_statistics import Statistics
 
 #: activations that multiply their result by what their input is multiplied by
 HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu"})
 #: how much of the difference of activations is evened out, the rest is left to the weights behind them: of 0.25, 0.5
-#: and 0.75 the one of least error in ``default``, ``fast`` and KAIST_NET
-ACTIVATIONS_SHARE = 0.75
+#: and 0.75 the least that lowers the error of ``default`` and ``fast`` on frames of all kinds (docs/quantize.md)
+ACTIVATIONS_SHARE = 0.5
 #: a channel is multiplied or divided by this much at most
 MOST_FACTOR = 16.0
-#: frames channels are looked at on, and the side of their pieces, pixels
-FRAMES, PIECE_PX = 3, 256
 #: what both forms are compared in: symmetric, everything in 8 bits, the same whatever the target, so that statistics
 #: serve all targets
 JUDGED_IN = QuantizeConfig(ends=True, with_bias_correction=False)
@@ -61,33 +57,16 @@ class Joint:
 
 
 @dataclass(frozen=True, slots=True)
-class Equalised:
-    """What was decided.
-
-    Attributes:
-        factors: What each channel of a value is divided by, by its name; empty where nothing helps.
-        note: What a reader should know; empty where there was nothing to decide.
-    """
-
-    factors: Factors
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Judged:
     """What equalisation is decided on.
 
     Attributes:
-        contract: Of the network.
-        frames: It is calibrated on.
-        seed: Of pieces.
+        run: How the float network was calibrated.
         shapes: Of its values.
         pieces: Of frames, and what the float network makes of them.
     """
 
-    contract: FrameContract
-    frames: Frames
-    seed: int
+    run: CalibrationRun
     shapes: dict[str, tuple[int, ...]]
     pieces: Sequence[tuple[Window, Pixels]]
 
@@ -160,48 +139,45 @@ def equalise(model: Any, factors: Factors) -> Any:
     return model
 
 
-def decide(model: Any, judged: Judged) -> Equalised:
-    """Equalise a copy of a graph, and say whether it errs less in 8 bits.
+def decide(seen: Statistics, judged: Judged, progress: Progress) -> tuple[Statistics, str]:
+    """Calibrate once more with channels equalised, and keep what errs less in 8 bits.
+
+    Channels are evened out by what they reach on all frames: that of a few says too little.
 
     Args:
-        model: ``onnx.ModelProto`` in float32; left as it is.
+        seen: Of the float network as it is.
         judged: On what.
+        progress: Told frames done and frames in all.
+
+    Returns:
+        The statistics to go on with, and a note on what was decided; empty where there was nothing to.
     """
+    model = judged.run.model
     view = GraphView(model)
-    if not judged.pieces or not any(joints(view)):
-        return Equalised({})
-    seen = _seen(model, judged)
-    factors = factors_of(view, seen)
+    factors = factors_of(view, seen.histograms) if judged.pieces else {}
     if not factors:
-        return Equalised({})
+        return replace(seen, factors={}), ""
     changed = type(model)()
     changed.CopyFrom(model)
     equalise(changed, factors)
-    errors = [_error(changed, _seen(changed, judged), judged), _error(model, seen, judged)]
+    moved = [name for joint in joints(view) for name in (joint.first.output[0], joint.value)]
+    names = [name for name in dict.fromkeys(moved) if name in seen.histograms]
+    # values that no factor reaches stay as they were seen
+    anew = calibrate(replace(judged.run, model=changed, place=None), names, seen.key, None, progress)
+    after = replace(seen, histograms=seen.histograms | anew.histograms, factors=factors)
+    errors = [_error(changed, after, judged), _error(model, seen, judged)]
     is_better = errors[0] < errors[1]
     note = (
         f"equalising channels between {len(factors)} pairs of convolutions "
         f"{'helps' if is_better else 'does not help'}: squared error {errors[0]:.3g} with it, {errors[1]:.3g} without"
     )
-    return Equalised(factors if is_better else {}, note)
+    return after if is_better else replace(seen, factors={}), note
 
 
-def _seen(model: Any, judged: Judged) -> Mapping[str, Histogram]:
-    """Look at pieces of a few frames."""
-    whole = judged.frames.calibration
-    wanted = sorted({int(index) for index in np.linspace(0, len(whole) - 1, min(FRAMES, len(whole)))})
-    few = FrameList(whole.clips, tuple(whole.places[index] for index in wanted), whole.window)
-    frames = replace(judged.frames, calibration=few)
-    names = looked_at(GraphView(model), judged.shapes)
-    key = StatisticsKey("", "", tuple(judged.frames.names[index] for index in wanted), judged.seed, PIECE_PX)
-    run = CalibrationRun(model, judged.contract, frames, judged.seed, PIECE_PX)
-    return calibrate(run, names, key).histograms
-
-
-def _error(model: Any, seen: Mapping[str, Histogram], judged: Judged) -> float:
+def _error(model: Any, seen: Statistics, judged: Judged) -> float:
     """Squared error of a graph in 8 bits, against the float network."""
     view = GraphView(model)
     sites = find_sites(view, judged.shapes, JUDGED_IN)
     chosen = {site.name for site in sites if site.is_chosen}
-    quantized = quantize_graph(view, place(view, sites, chosen, JUDGED_IN), seen, JUDGED_IN)
-    return mean_error(open_restorer(quantized.model, judged.contract), judged.pieces)
+    quantized = quantize_graph(view, place(view, sites, chosen, JUDGED_IN), seen.histograms, JUDGED_IN)
+    return mean_error(open_restorer(quantized.model, judged.run.contract), judged.pieces)

@@ -14,7 +14,6 @@ import numpy as np
 from ..core.contract import FrameContract
 from ..core.errors import UsageError
 from ..core.pictures import Pixels
-from ..core.tensors import Array
 from ..plugins.forward_convolutions import forward_convolutions
 from ..plugins.onnx_ops import add_bodies, uses_plugins
 from .budget_search import LEAST_SHARE, BudgetSearch
@@ -25,7 +24,6 @@ from .file_facts import check_float, describe
 from .frames import Frames
 from .graph_sessions import Restore, cropped, fixed_size, open_restorer
 from .graph_view import GraphView
-from .histograms import Histogram
 from .placement import place
 from .qdq_graph import KnownForms, QuantizedGraph, quantize_graph
 from .quality import Judge, Quality, RestoredFrame
@@ -39,6 +37,7 @@ from .tensor_statistics import (
     check_key,
     graph_sha256,
     load_statistics,
+    save_statistics,
 )
 
 #: pieces of calibration frames that layers are compared on, and their largest side, pixels
@@ -109,6 +108,8 @@ class Quantization:
         shapes = self._shapes = seen_shapes(self._model, self._contract)
         self._pieces = list(self._float_pieces())
         self._statistics = self._calibrated(looked_at(self._view, shapes))
+        self._model = equalise(self._model, self._statistics.factors or {})
+        self._view = GraphView(self._model)
         self._seconds["calibration"] = time.perf_counter() - started
         self._sites = find_sites(self._view, shapes, self._config)
         self._total = sum(site.macs for site in self._sites)
@@ -133,34 +134,28 @@ class Quantization:
                 raise UsageError("no frames to calibrate on; give --data, or --statistics of a whole calibration")
             if known.key.model_sha256 != digest and self._place is not None:
                 check_key(known.key, replace(known.key, model_sha256=digest), self._place)
-            self._equalised(known.factors)
             return known
         config, frames = self._config, self._frames
         key = StatisticsKey(digest, frames.sha256, frames.names, config.seed, config.crop_px, frames.test_split)
         if known is not None and self._place is not None:
             check_key(known.key, key, self._place)
-        if known is None:
-            known = Statistics(key, {name: Histogram() for name in names}, 0, self._decided_factors())
-        self._equalised(known.factors)
-        if known.is_complete:
-            self._notes.append("the statistics of an earlier calibration were taken")
-            return known
         run = CalibrationRun(self._model, self._contract, frames, config.seed, config.crop_px, self._place)
-        return calibrate(run, names, key, known, lambda done, total: self._progress("calibrating", done, total))
+        if known is None or not known.is_complete:
+            known = calibrate(run, names, key, known, lambda done, total: self._progress("calibrating", done, total))
+        else:
+            self._notes.append("the statistics of an earlier calibration were taken")
+        return self._decided_for(known, run)
 
-    def _decided_factors(self) -> dict[str, Array]:
-        """Find what channels are divided by, where that lowers the error; weights alone gain nothing by it."""
-        if self._frames is None or self._config.format != "int8":
-            return {}
-        self._progress("equalising channels", 0, 1)
-        judged = Judged(self._contract, self._frames, self._config.seed, self._shapes, self._pieces)
-        found = decide(self._model, judged)
-        self._notes += [found.note] if found.note else []
-        return dict(found.factors)
-
-    def _equalised(self, factors: dict[str, Array]) -> None:
-        self._model = equalise(self._model, factors)
-        self._view = GraphView(self._model)
+    def _decided_for(self, seen: Statistics, run: CalibrationRun) -> Statistics:
+        """Equalise channels where that lowers the error; other forms than 8-bit integers gain nothing by it."""
+        if seen.factors is not None or self._config.format != "int8":
+            return seen
+        judged = Judged(run, self._shapes, self._pieces)
+        seen, note = decide(seen, judged, lambda done, total: self._progress("equalising channels", done, total))
+        self._notes += [note] if note else []
+        if self._place is not None:
+            save_statistics(seen, self._place)
+        return seen
 
     def _float_pieces(self) -> Iterator[tuple[Window, Pixels]]:
         """Pieces of the first calibration frames, with what the float network makes of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,13 @@ class Statistics:
         key: What they are of.
         histograms: By name of the tensor.
         frames: How many frames were seen.
-        factors: What channels were divided by before anything was looked at, by name of the tensor.
+        factors: What channels were divided by before they were looked at, by name of the tensor; None: not decided.
     """
 
     key: StatisticsKey
     histograms: dict[str, Histogram]
     frames: int
-    factors: dict[str, Array] = field(default_factory=dict)
+    factors: dict[str, Array] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -78,12 +78,12 @@ def save_statistics(statistics: Statistics, path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    histograms = statistics.histograms
+    histograms, factors = statistics.histograms, statistics.factors
     header = {
         "version": VERSION,
         **asdict(statistics.key),
         "frames": statistics.frames,
-        "factors": {name: by.astype(float).tolist() for name, by in statistics.factors.items()},
+        "factors": factors and {name: by.astype(float).tolist() for name, by in factors.items()},
         "tensors": {
             name: {"exponent": seen.exponent, "least": seen.least, "most": seen.most, "frames": seen.frames}
             for name, seen in histograms.items()
@@ -122,7 +122,8 @@ def load_statistics(path: Path) -> Statistics:
                     counts, told["exponent"], told["least"], told["most"], sums, peaks, told["frames"]
                 )
         told = {entry.name: header[entry.name] for entry in fields(StatisticsKey)}
-        factors = {name: np.array(by, np.float32) for name, by in header.get("factors", {}).items()}
+        factors = header.get("factors", {})
+        factors = factors and {name: np.array(by, np.float32) for name, by in factors.items()}
         key = StatisticsKey(**told | {"names": tuple(told["names"])})
         return Statistics(key, histograms, header["frames"], factors)
     except InputError:
