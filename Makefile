@@ -12,8 +12,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(DEMO_ENV)/.installed
 	$(DEMO_ENV)/bin/python docs/examples/demo.py $(if $(INPUT),--input "$(INPUT)") --output demo
 
+# several processes at once: one thread each
+test: export OMP_NUM_THREADS ?= 1
 test: $(TEST_ENV)/.installed lint
-	$(TEST_ENV)/bin/python -m pytest
+	$(TEST_ENV)/bin/python -m pytest --numprocesses auto --dist loadfile -m 'not fault and not full'
+	$(TEST_ENV)/bin/python -m pytest -m 'fault and not full'
 
 lint: $(TEST_ENV)/.installed
 	$(TEST_ENV)/bin/ruff check .

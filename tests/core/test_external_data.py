@@ -244,8 +244,9 @@ def test_weights_outside_the_folder_are_refused(model: onnx.ModelProto, tmp_path
     with pytest.raises(ModelFileError) as caught:
         open_onnx(path)
     location = form.format(folder=tmp_path)
-    told = f"m.onnx: its file of weights {location!r} lies outside the model's folder; keep both in one folder"
-    assert str(caught.value) == told
+    # long names are cut in messages
+    assert str(caught.value).startswith(f"m.onnx: its file of weights '{location[:20]}")
+    assert str(caught.value).endswith(" lies outside the model's folder; keep both in one folder")
 
 
 def test_missing_weights_are_refused(model: onnx.ModelProto, tmp_path: Path) -> None:
