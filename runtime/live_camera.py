@@ -10,8 +10,12 @@ from .blur_gate import BlurGate
 from .frame import Frame
 from .live_lane import USUAL_PERIOD_NS, Lane
 from .live_source import LiveSource, SourceEvent
+from .source_health import is_believable
 
 logger = logging.getLogger(__name__)
+
+#: a period as observed that differs by less from the one in use is the same
+RATE_CHANGE = 0.2
 
 
 @dataclass(slots=True, eq=False)
@@ -59,10 +63,14 @@ class Camera:
         if event.kind == "failed":
             self.error = event.reason
 
-    def begin_epoch(self, frame: Frame, deadline_ms: float | None) -> None:
-        """Take notice of the first frame of a connection or format."""
-        self.epoch, self.health, self.reason = frame.epoch, "streaming", ""
-        self.set_deadline(deadline_ms)
+    def saw(self, frame: Frame, deadline_ms: float | None) -> None:
+        """Take notice of a frame: the first of a connection or format, or of a rate that is known only now."""
+        if frame.epoch != self.epoch:
+            self.epoch, self.health, self.reason = frame.epoch, "streaming", ""
+            self.set_deadline(deadline_ms)
+        fps = self.source.fps
+        if is_believable(fps) and abs(1e9 / fps - self.lane.period_ns) > RATE_CHANGE * self.lane.period_ns:
+            self.set_deadline(deadline_ms)
 
     def set_deadline(self, deadline_ms: float | None) -> None:
         """Set how soon frames must be out; None stands for the source's frame period."""

@@ -267,8 +267,7 @@ class LiveRunner:
         lane = camera.lane
         if frame.stream != lane.ledger.stream:
             frame = replace(frame, stream=lane.ledger.stream)
-        if frame.epoch != camera.epoch:
-            camera.begin_epoch(frame, self.config.deadline_ms)
+        camera.saw(frame, self.config.deadline_ms)
         sharp_reason = ""
         if camera.gate is not None and camera.gate.judge(frame.pixels):
             sharp_reason = camera.gate.reason

@@ -341,7 +341,7 @@ def test_frozen_camera_is_said_to_be_so_until_it_moves() -> None:
     def health(*events: SourceEvent) -> tuple[str, str]:
         runner = LiveRunner([ScriptedSource([])], [scripted_session(unchanged)], [[KeptResults()]], LEISURE)
         (camera,) = runner.cameras
-        camera.begin_epoch(Frame(textured(0), 0, 0), None)
+        camera.saw(Frame(textured(0), 0, 0), None)
         for event in events:
             camera.note(event)
         return camera.health, camera.reason
