@@ -37,7 +37,8 @@ _TIME_BASE = Fraction(1, 1_000_000_000)
 _NOT_FOUND, _NOT_AUTHORIZED = ("resource", 3), ("resource", 15)
 #: "internal data stream error": what the camera sends is not what the pipeline takes, or a defect
 _NOT_LINKED = ("stream", 1)
-_UNSUPPORTED = {("parse", 1), ("stream", 4), ("stream", 5), ("stream", 6), ("core", 12)}
+_NO_ELEMENT = ("parse", 1)
+_UNSUPPORTED = {("stream", 4), ("stream", 5), ("stream", 6), ("core", 12)}
 
 
 def read_with_gstreamer(request: CaptureRequest, sender: CaptureSender) -> Ended:
@@ -76,6 +77,9 @@ def _ended(error: GstError) -> Ended:
         return Ended("refused", f"user or password is not accepted ({error})")
     if place == _NOT_FOUND:
         return Ended("missing", f"there is no such stream ({error})")
+    if place == _NO_ELEMENT:
+        reason = f"this GStreamer has {error}; install the plugin that has it (CSI cameras: JetPack's)"
+        return Ended("unsupported", reason)
     return Ended("unsupported" if place in _UNSUPPORTED else "over", str(error))
 
 

@@ -8,7 +8,7 @@ import pytest
 from deblurrt.core.errors import SourceError, UsageError
 from deblurrt.runtime.camera_uris import CSI_PIPELINE, RTSP_PIPELINES
 from deblurrt.runtime.gst_bindings import GstError, Pipeline, has_gstreamer, start_gstreamer
-from deblurrt.runtime.gstreamer_reader import _UNSUPPORTED
+from deblurrt.runtime.gstreamer_reader import _ended
 from deblurrt.runtime.source_uris import LIVE_SOURCES, device_of, is_live_uri, open_live_source, place_of
 
 
@@ -50,7 +50,9 @@ def test_a_missing_plugin_of_gstreamer_is_nothing_to_wait_for() -> None:
     start_gstreamer()
     with pytest.raises(GstError) as caught:
         Pipeline("nosuchelement name=source ! appsink name=sink", {})
-    assert (caught.value.domain, caught.value.code) in _UNSUPPORTED
+    ended = _ended(caught.value)
+    assert ended.cause == "unsupported"
+    assert ended.reason.startswith('this GStreamer has no element "nosuchelement"; install the plugin')
 
 
 def test_a_camera_that_is_not_there_is_refused() -> None:
