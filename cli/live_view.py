@@ -16,6 +16,9 @@ from .output import terminal
 #: what the view is told of a run's account
 STATUS_KEYS = ("model", "backend", "streams", "energy_j_per_frame", "thermal")
 
+#: hosts that stand for all addresses of this machine
+EVERYWHERE = ("0.0.0.0", "::", "")
+
 
 class ViewAdapter:
     """Shows results in a browser; what it is too slow for is skipped."""
@@ -62,7 +65,8 @@ def open_view(choice: LiveChoice) -> ViewAdapter | None:
     if choice.view_port is None:
         return None
     view = ViewAdapter(ViewConfig(choice.view_port, choice.view_host))
-    terminal().print(f"view: {view.url}", highlight=False, soft_wrap=True)
+    hint = "  (on other machines with this one's address or name)" if choice.view_host in EVERYWHERE else ""
+    terminal().print(f"view: {view.url}{hint}", highlight=False, soft_wrap=True, markup=False)
     return view
 
 

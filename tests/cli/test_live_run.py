@@ -17,7 +17,9 @@ import av
 import pytest
 from rich.console import Console
 
+from deblurrt.cli.live_options import LiveChoice
 from deblurrt.cli.live_status import live_status, status_lines, status_table, summary_lines
+from deblurrt.cli.live_view import open_view
 
 from .conftest import FRAMES
 
@@ -176,6 +178,16 @@ def test_status_names_what_matters() -> None:
     text = console.export_text()
     assert "150 (75.0%)" in text
     assert "out.mkv 190 (skipped 5)" in text
+
+
+def test_a_view_for_others_says_that_its_address_is_another_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for host, is_told in (("0.0.0.0", True), ("127.0.0.1", False)):
+        view = open_view(LiveChoice((CAMERA,), view_port=0, view_host=host))
+        assert view is not None
+        view.close()
+        told = capsys.readouterr().err
+        assert told.startswith("view: http://127.0.0.1:")
+        assert ("on other machines" in told, "?token=" in told) == (is_told, is_told)
 
 
 @pytest.mark.parametrize("width", [80, 200])
