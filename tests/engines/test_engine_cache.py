@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import multiprocessing
 import os
 import subprocess
@@ -88,6 +89,13 @@ def test_one_field_that_differs_is_a_miss_and_is_named(cache: EngineCache, name:
     said = cache.why_missed(mutated)
     assert f"differs: {name} is " in said
     assert ";" not in said
+
+
+def test_engines_of_one_frame_are_found_where_they_lay_before_there_were_batches(cache: EngineCache) -> None:
+    before = {name: value for name, value in WANTED.key().items() if name != "batch_max"}
+    place = hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()[:40]
+    assert built(cache, WANTED).folder.name == place
+    assert built(cache, replace(WANTED, batch_max=2)).folder.name != place
 
 
 def test_what_is_measured_is_not_in_the_key(cache: EngineCache) -> None:
