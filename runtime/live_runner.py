@@ -190,6 +190,9 @@ class LiveRunner:
                 drained_s = drained_s or time.monotonic() + DRAIN_S
                 if self.flow.is_empty or time.monotonic() > drained_s:
                     return
+            if self.sinks and all(counts.error for counts in self.sinks.values()):
+                logger.error("every output has failed; nothing is left to run for")
+                return
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
         """End every thread, and close sinks and networks, also where the flow has a defect."""

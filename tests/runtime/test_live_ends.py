@@ -17,7 +17,7 @@ from deblurrt.runtime.ledger_file import LedgerFile
 from deblurrt.runtime.live_runner import IMBALANCES_MAX, LiveConfig, LiveRunner
 from deblurrt.runtime.session import Session
 from deblurrt.runtime.streaming import StreamConfig, stream
-from deblurrt.runtime.terminal import Terminal
+from deblurrt.runtime.terminal import Result, Terminal
 from tests.fakes import FakeBackend, unchanged
 from tests.live_fakes import PATIENCE_S, KeptResults, ScriptedSource, camera_script, scripted_session, textured
 
@@ -40,6 +40,10 @@ def is_closed(session: Session) -> bool:
 
 def endless() -> ScriptedSource:
     return ScriptedSource(camera_script(10_000, period_s=0.01))
+
+
+def fail(_result: Result) -> None:
+    raise OSError("full")
 
 
 def test_defect_while_a_run_is_watched_ends_and_closes_everything() -> None:
@@ -78,6 +82,15 @@ def test_account_that_does_not_balance_is_told_a_few_times_only() -> None:
         runner.ledgers[0].captured += 1
         runner._check()
     assert len(set(runner.imbalances)) == len(runner.imbalances) == IMBALANCES_MAX
+
+
+def test_camera_is_not_run_for_outputs_that_have_all_failed() -> None:
+    source, sinks = endless(), [KeptResults("one", fail), KeptResults("two", fail)]
+    runner = LiveRunner([source], [scripted_session(unchanged)], [sinks], LEISURE)
+    runner.run()
+    assert {name: counts.error for name, counts in runner.sinks.items()} == {"one": "full", "two": "full"}
+    assert source.is_closed
+    assert runner.imbalances == []
 
 
 def test_source_with_a_defect_is_said_to_have_failed() -> None:
