@@ -30,7 +30,9 @@ def test_facts_are_read_back() -> None:
     assert (facts.name, facts.weights, facts.options, facts.tlsc, facts.seed) == ("mine", "f" * 64, {"a": 1}, tlsc, 3)
 
 
-@pytest.mark.parametrize("own", [nn.ParameterList([torch.ones(1)]), nn.Conv2d(3, 3, 1), 7, lambda: 1], ids=str)
+@pytest.mark.parametrize(
+    "own", [nn.ParameterList([torch.ones(1)]), nn.Conv2d(3, 3, 1), 7, lambda: 1], ids=lambda own: type(own).__name__
+)
 def test_own_attributes_of_these_names_are_left_alone(own: Any) -> None:
     network = nn.Identity()
     for name in ("weights", "architecture", "options", "tlsc", "seed"):
