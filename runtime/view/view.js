@@ -58,13 +58,14 @@ async function showPicture(buffer) {
     decode(jpeg(start, untouchedBytes)),
     restoredBytes ? decode(jpeg(start + untouchedBytes, restoredBytes)) : null,
   ]);
-  if (isHeld && shown) return;
+  frameTimes.push(performance.now());
+  const came = { untouched: pictures[0], restored: pictures[1], head };
+  if (isHeld && shown) return release(came);
   release(shown);
-  shown = { untouched: pictures[0], restored: pictures[1], head };
+  shown = came;
   draw();
   canvas.dispatchEvent(new Event("drawn"));
   showCaption(head);
-  frameTimes.push(performance.now());
 }
 
 function release(pictures) {
