@@ -45,3 +45,30 @@ def test_page_shows_the_percentiles_of_the_account_and_coverage_beside_lateness(
                 await look(page, view)
 
     asyncio.run(run())
+
+
+@needs_browser
+def test_a_held_picture_stays_while_those_that_come_are_counted_and_let_go() -> None:
+    count_closed = "const close = ImageBitmap.prototype.close; window.letGo = 0;" + (
+        "ImageBitmap.prototype.close = function () { window.letGo++; return close.call(this); };"
+    )
+
+    async def look(page: Page, view: ViewSink) -> None:
+        await page.open(view.url, first=count_closed)
+        with Producer(view, SIZE, FPS):
+            await page.wait_for("document.getElementById('facts').textContent.includes('frame')", 20.0)
+            held = await page.evaluate(
+                "document.getElementById('hold').click(), document.getElementById('facts').textContent"
+            )
+            await page.evaluate("window.letGo = 0")
+            await page.wait_for("window.letGo >= 4", 20.0)
+            assert await page.evaluate("document.getElementById('facts').textContent") == held
+            assert "0.0 fps" not in await page.evaluate("document.getElementById('connection').textContent")
+        assert page.errors == []
+
+    async def run() -> None:
+        with ViewSink(ViewConfig(port=0)) as view:
+            async with HeadlessBrowser(find_browser() or "") as browser, browser.page() as page:
+                await look(page, view)
+
+    asyncio.run(run())
