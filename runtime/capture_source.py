@@ -136,7 +136,7 @@ class CaptureSource:
             self._spare.prepare()
             self._wait_to_retry(backoff.after(connection.streamed_s))
             if not self._closed.is_set():
-                self._say("reconnecting", f"attempt {in_vain + 1}, since {ended.reason}")
+                self._say("reconnecting", f"attempt {in_vain + 1}, since {ended.reason.rstrip('.')}")
 
     def _attempt(self, connection: _Connection) -> Ended:
         process = self._take_process()
