@@ -86,11 +86,12 @@ def joints(view: GraphView) -> Iterator[Joint]:
 
 
 def _is_free(view: GraphView, node: Any) -> bool:
-    """Whether it is a convolution of all channels whose weights are constants of its own."""
+    """Whether it is a convolution of maps, of all channels, whose weights are constants of its own."""
     if node.op_type != "Conv" or view.attributes(node).get("group", 1) != 1:
         return False
     constants = [name for name in node.input[1:] if name]
-    return all(name in view.weights and len(view.takers[name]) == 1 for name in constants)
+    is_own = all(name in view.weights and len(view.takers[name]) == 1 for name in constants)
+    return is_own and len(view.weights[constants[0]].dims) == 4
 
 
 def factors_of(view: GraphView, histograms: Mapping[str, Histogram]) -> dict[str, Array]:
@@ -164,8 +165,9 @@ def decide(seen: Statistics, judged: Judged, progress: Progress) -> tuple[Statis
     names = [name for name in dict.fromkeys(moved) if name in seen.histograms]
     # values that no factor reaches stay as they were seen
     anew = calibrate(replace(judged.run, model=changed, place=None), names, seen.key, None, progress)
-    after = replace(seen, histograms=seen.histograms | anew.histograms, factors=factors)
-    errors = [_error(changed, after, judged), _error(model, seen, judged)]
+    after = replace(seen, factors=factors, equalised=anew.histograms)
+    both = seen.histograms | anew.histograms
+    errors = [_error(changed, both, judged), _error(model, seen.histograms, judged)]
     is_better = errors[0] < errors[1]
     note = (
         f"equalising channels between {len(factors)} pairs of convolutions "
@@ -174,10 +176,10 @@ def decide(seen: Statistics, judged: Judged, progress: Progress) -> tuple[Statis
     return after if is_better else replace(seen, factors={}), note
 
 
-def _error(model: Any, seen: Statistics, judged: Judged) -> float:
+def _error(model: Any, histograms: Mapping[str, Histogram], judged: Judged) -> float:
     """Squared error of a graph in 8 bits, against the float network."""
     view = GraphView(model)
     sites = find_sites(view, judged.shapes, JUDGED_IN)
     chosen = {site.name for site in sites if site.is_chosen}
-    quantized = quantize_graph(view, place(view, sites, chosen, JUDGED_IN), seen.histograms, JUDGED_IN)
+    quantized = quantize_graph(view, place(view, sites, chosen, JUDGED_IN), histograms, JUDGED_IN)
     return mean_error(open_restorer(quantized.model, judged.run.contract), judged.pieces)

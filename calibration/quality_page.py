@@ -117,12 +117,13 @@ def _summary(found: QuantizeReport) -> str:
     lost = "no frame was held out"
     if quality is not None:
         lost = f"{quality.lost_db:.3f} dB lost on {len(quality.frames)} held-out frames, against {quality.against}"
-    told = [*found.notes, *(["the time limit ended the search for the budget"] if found.is_cut_short else [])]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in told)
-    return (
-        f"<p><b>{lost}, {found.share:.1%} of the multiply-accumulates in {found.config.format}</b>, the rest in "
-        f"{found.config.rest}; for {found.config.target}, ranges by {found.config.method}.</p><ul>{notes}</ul>"
-    )
+    noted = [*found.notes, *(["the time limit ended the search for the budget"] if found.is_cut_short else [])]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in noted)
+    told = f"{lost}, {found.share:.1%} of the multiply-accumulates in {found.config.format}"
+    head = f"<b>{told}</b>, the rest in {found.config.rest}"
+    if found.refusal is not None:
+        head = f"<b>No file was written: {escape(found.refusal)}</b>"
+    return f"<p>{head}; for {found.config.target}, ranges by {found.config.method}.</p><ul>{notes}</ul>"
 
 
 def _quality_tables(found: QuantizeReport) -> Iterable[str]:
@@ -144,7 +145,7 @@ def _told(column: str, value: float | None) -> Any:
 
 
 def _marks(found: QuantizeReport, trial: Trial) -> tuple[str, str]:
-    return "yes" if trial.is_best else "", "yes" if trial.chosen == found.chosen else ""
+    return "yes" if trial.is_best else "", "yes" if found.is_taken(trial) else ""
 
 
 def _trials(found: QuantizeReport) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.contract import FrameContract
-from ..core.errors import UsageError
+from ..core.errors import QualityError, UsageError
 from ..core.pictures import Pixels
 from ..plugins.forward_convolutions import forward_convolutions
 from ..plugins.onnx_ops import add_bodies, uses_plugins
@@ -29,7 +29,7 @@ from .qdq_graph import KnownForms, QuantizedGraph, quantize_graph
 from .quality import Judge, Quality, RestoredFrame
 from .quantize_config import QuantizeConfig
 from .quantize_report import QuantizeReport
-from .sensitivity import layer_errors, mean_error, site_errors
+from .sensitivity import float_pieces, layer_errors, mean_error, site_errors
 from .sites import find_sites
 from .tensor_statistics import (
     Statistics,
@@ -40,8 +40,6 @@ from .tensor_statistics import (
     save_statistics,
 )
 
-#: pieces of calibration frames that layers are compared on, and their largest side, pixels
-PIECES, PIECE_PX = 3, 256
 #: told what is done, how far, of how much
 Progress = Callable[[str, int, int], None]
 
@@ -77,7 +75,7 @@ class Quantization:
         if uses_plugins(model) and not model.functions:
             model = add_bodies(model)
         self._contract, self._frames, self._config, self._place = contract, frames, config, statistics
-        self._progress = progress
+        self._progress, self._is_int8 = progress, config.format == "int8"
         self._notes = list(frames.notes) if frames else []
         self._model = forward_convolutions(model)
         self._seconds: dict[str, float] = {}
@@ -88,7 +86,7 @@ class Quantization:
         self._report: QuantizeReport | None = None
 
     def report(self) -> QuantizeReport:
-        """Say what was found out; there once ``run`` is over."""
+        """Say what was found out; there once ``run`` is over, a budget that cannot be met included."""
         if self._report is None:
             raise UsageError("nothing was quantised yet; call run() first")
         return self._report
@@ -106,24 +104,28 @@ class Quantization:
         started = time.perf_counter()
         self._view = GraphView(self._model)
         shapes = self._shapes = seen_shapes(self._model, self._contract)
-        self._pieces = list(self._float_pieces())
-        self._statistics = self._calibrated(looked_at(self._view, shapes))
-        self._model = equalise(self._model, self._statistics.factors or {})
-        self._view = GraphView(self._model)
-        self._seconds["calibration"] = time.perf_counter() - started
         self._sites = find_sites(self._view, shapes, self._config)
         self._total = sum(site.macs for site in self._sites)
         if not any(site.is_able for site in self._sites):
             raise UsageError("no layer can be quantised; the report of deblurrt inspect lists the operators")
+        self._pieces = self._float_pieces()
+        self._statistics = self._calibrated(looked_at(self._view, shapes))
+        self._equalise()
+        self._seconds["calibration"] = time.perf_counter() - started
         self._judge_by_float()
         search = self._search()
-        chosen = self._decided(search)
+        try:
+            chosen = self._decided(search)
+        except QualityError as error:
+            self._seconds["total"] = time.perf_counter() - started
+            self._report = replace(self._told(frozenset(), search, None, None), refusal=str(error))
+            raise
         graph = self._quantized(chosen)
         quality = self._quality(graph.model)
         share = search.share(chosen)
         describe(graph.model, self._statistics.key, self._config, share, quality.lost_db if quality else None)
         self._seconds["total"] = time.perf_counter() - started
-        self._report = self._told(graph, chosen, search, quality)
+        self._report = self._told(chosen, search, graph, quality)
         return graph.model
 
     def _calibrated(self, names: list[str]) -> Statistics:
@@ -134,21 +136,28 @@ class Quantization:
                 raise UsageError("no frames to calibrate on; give --data, or --statistics of a whole calibration")
             if known.key.model_sha256 != digest and self._place is not None:
                 check_key(known.key, replace(known.key, model_sha256=digest), self._place)
-            return known
+            self._config = replace(self._config, seed=known.key.seed, crop_px=known.key.crop_px)
+            return self._taken_again(known)
         config, frames = self._config, self._frames
         key = StatisticsKey(digest, frames.sha256, frames.names, config.seed, config.crop_px, frames.test_split)
         if known is not None and self._place is not None:
             check_key(known.key, key, self._place)
+            known = replace(known, key=key)
         run = CalibrationRun(self._model, self._contract, frames, config.seed, config.crop_px, self._place)
         if known is None or not known.is_complete:
             known = calibrate(run, names, key, known, lambda done, total: self._progress("calibrating", done, total))
         else:
-            self._notes.append("the statistics of an earlier calibration were taken")
+            known = self._taken_again(known)
         return self._decided_for(known, run)
 
+    def _taken_again(self, known: Statistics) -> Statistics:
+        with_channels = ", channels equalised as decided there" if known.factors and self._is_int8 else ""
+        self._notes.append(f"the statistics of an earlier calibration were taken{with_channels}")
+        return known
+
     def _decided_for(self, seen: Statistics, run: CalibrationRun) -> Statistics:
-        """Equalise channels where that lowers the error; other forms than 8-bit integers gain nothing by it."""
-        if seen.factors is not None or self._config.format != "int8":
+        """Decide whether equalising channels lowers the error; other forms than 8-bit integers gain nothing by it."""
+        if seen.factors is not None or not self._is_int8:
             return seen
         judged = Judged(run, self._shapes, self._pieces)
         seen, note = decide(seen, judged, lambda done, total: self._progress("equalising channels", done, total))
@@ -157,18 +166,19 @@ class Quantization:
             save_statistics(seen, self._place)
         return seen
 
-    def _float_pieces(self) -> Iterator[tuple[Window, Pixels]]:
-        """Pieces of the first calibration frames, with what the float network makes of them."""
+    def _equalise(self) -> None:
+        """Equalise channels as was decided, for 8-bit integers alone."""
+        seen = self._statistics
+        self._histograms = seen.histograms | (seen.equalised if self._is_int8 else {})
+        self._model = equalise(self._model, (seen.factors or {}) if self._is_int8 else {})
+        self._view = GraphView(self._model)
+
+    def _float_pieces(self) -> list[tuple[Window, Pixels]]:
         if self._frames is None:
-            return
+            return []
+        fixed, config = fixed_size(self._model, self._contract), self._config
         restore = self._restorer(self._model)
-        fixed, rng = fixed_size(self._model, self._contract), np.random.default_rng([self._config.seed, 1 << 16])
-        count = len(self._frames.calibration)
-        wanted = {int(place) for place in np.linspace(0, count - 1, min(PIECES, count))}
-        for index, shot in enumerate(self._frames.calibration):
-            if index in wanted:
-                piece: Window = cropped(shot.window, min(self._config.crop_px, PIECE_PX), rng, fixed)
-                yield piece, restore(piece)
+        return list(float_pieces(self._frames.calibration, restore, config.crop_px, config.seed, fixed))
 
     def _judge_by_float(self) -> None:
         if self._frames is not None and len(self._frames.held_out):
@@ -180,7 +190,7 @@ class Quantization:
 
     def _quantized(self, chosen: Collection[str]) -> QuantizedGraph:
         placement = place(self._view, self._sites, chosen, self._config)
-        return quantize_graph(self._view, placement, self._statistics.histograms, self._config, self._known)
+        return quantize_graph(self._view, placement, self._histograms, self._config, self._known)
 
     def _opened(self, chosen: Collection[str]) -> Restore:
         return self._restorer(self._quantized(chosen).model)
@@ -264,12 +274,12 @@ class Quantization:
         ]
 
     def _told(
-        self, graph: QuantizedGraph, chosen: frozenset[str], search: BudgetSearch, quality: Quality | None
+        self, chosen: frozenset[str], search: BudgetSearch, graph: QuantizedGraph | None, quality: Quality | None
     ) -> QuantizeReport:
         products = [site.name for site in self._sites if site.kind == "product"]
         sizes = {name: math.prod(self._shapes[self._view.by_name[name].output[0]]) for name in products}
         signal = {}
-        if self._pieces:
+        if self._pieces and graph is not None:
             fixed, rng = fixed_size(self._model, self._contract), np.random.default_rng(self._config.seed)
             piece = cropped(self._pieces[0][0], SEEN_PX, rng, fixed)
             signal = layer_errors(self._view, graph.model, sizes, piece, self._contract)
@@ -279,7 +289,7 @@ class Quantization:
             notes=tuple(self._notes),
             sites=tuple(self._sites),
             chosen=chosen,
-            scales={name: asdict(scale) for name, scale in sorted(graph.scales.items())},
+            scales={name: asdict(scale) for name, scale in sorted(graph.scales.items())} if graph else {},
             share=search.share(chosen),
             quality=quality,
             trials=tuple(search.pareto()),

@@ -30,6 +30,7 @@ class QuantizeReport:
         signal_db: Signal over error behind each product.
         is_cut_short: Whether the time limit ended the search.
         seconds: What the work took, by part.
+        refusal: Why no file was written; None: one was. Where the budget was not met, nothing is chosen.
     """
 
     config: QuantizeConfig
@@ -45,9 +46,16 @@ class QuantizeReport:
     signal_db: dict[str, float]
     is_cut_short: bool
     seconds: dict[str, float]
+    refusal: str | None = None
+
+    def is_taken(self, trial: Trial) -> bool:
+        """Whether the file was made of a set that was measured."""
+        return self.refusal is None and trial.chosen == self.chosen
 
     def reason(self, site: Site) -> str:
         """Why a site is quantised, or is not, as it turned out."""
+        if self.refusal and not self.chosen and site.is_chosen:
+            return "the budget was not met"
         if (site.name in self.chosen) == site.is_chosen:
             return site.reason
         if site.name in self.chosen:
@@ -71,6 +79,7 @@ class QuantizeReport:
         return {
             "lost_db": self.quality.lost_db if self.quality else None,
             "share_8bit": self.share,
+            "refusal": self.refusal,
             "config": self.config.to_dict(),
             "calibration": {
                 "frames": list(self.key.names),
@@ -79,7 +88,7 @@ class QuantizeReport:
             },
             "notes": list(self.notes),
             "quality": self.quality.to_dict() if self.quality else None,
-            "trials": [trial.to_dict() | {"is_taken": trial.chosen == self.chosen} for trial in self.trials],
+            "trials": [trial.to_dict() | {"is_taken": self.is_taken(trial)} for trial in self.trials],
             "is_cut_short": self.is_cut_short,
             "decisions": decisions,
             "scales": self.scales,

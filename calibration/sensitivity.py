@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from statistics import median
 from typing import Any
@@ -16,7 +16,8 @@ from ..core.tensors import Array
 from ..datasets.evaluation import EXACT_DB
 from ..runtime.session import prepare
 from .clips import Window
-from .graph_sessions import Restore, open_graph
+from .frames import FrameList
+from .graph_sessions import Restore, cropped, open_graph
 from .graph_view import GraphView
 from .quality import unit_mse
 from .sites import Site
@@ -26,6 +27,28 @@ Opened = Callable[[Collection[str]], Restore]
 Progress = Callable[[str, int, int], None]
 #: values of both graphs together that are fetched in one go, so that a comparison stays small: 256 MiB
 FETCHED_VALUES = 1 << 26
+#: pieces of calibration frames that layers are compared on, and their largest side, pixels
+PIECES, PIECE_PX = 3, 256
+
+
+def float_pieces(
+    frames: FrameList, restore: Restore, side_px: int, seed: int, fixed: tuple[int, int] | None
+) -> Iterator[tuple[Window, Pixels]]:
+    """Cut pieces out of frames spread over all, with what the float network makes of them.
+
+    Args:
+        frames: Those that are calibrated on.
+        restore: The float network.
+        side_px: Of the pieces, at most ``PIECE_PX``.
+        seed: Of their places.
+        fixed: Height and width the graph is fixed to.
+    """
+    rng = np.random.default_rng([seed, 1 << 16])
+    wanted = {int(place) for place in np.linspace(0, len(frames) - 1, min(PIECES, len(frames)))}
+    for index, shot in enumerate(frames):
+        if index in wanted:
+            piece: Window = cropped(shot.window, min(side_px, PIECE_PX), rng, fixed)
+            yield piece, restore(piece)
 
 
 def site_errors(

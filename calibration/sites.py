@@ -73,12 +73,12 @@ def find_sites(view: GraphView, shapes: Shapes, config: QuantizeConfig) -> list[
     Raises:
         UsageError: ``--only`` or ``--exclude`` is no pattern, or matches nothing.
     """
+    patterns = _patterns(config)
     products = [_product(view, node, shapes, config) for node in view.nodes if _is_product(node)]
-    products = _as_wished(products, config)
-    if config.format == "w8a16":
-        return products
+    products = _as_wished(products, patterns)
     able = {site.name for site in products if site.is_able}
-    skips = _as_wished(list(_skips(view, shapes, able)), config, must_match=False)
+    skips = [] if config.format == "w8a16" else _as_wished(list(_skips(view, shapes, able)), patterns)
+    _check_matches([*products, *skips], patterns)
     chosen = {site.name for site in products if site.is_chosen}
     return products + [_beside(site, chosen) for site in skips]
 
@@ -120,9 +120,10 @@ def _why_unable(view: GraphView, node: Any) -> str | None:
         return "its weights are computed"
     if weight.data_type != require("onnx", purpose="quantise a graph").TensorProto.FLOAT:
         return "its weights are not float32"
-    if node.op_type == "ConvTranspose" and view.attributes(node).get("group", 1) != 1:
-        return "a transposed convolution of groups"
-    return None
+    if len(weight.dims) != 4:
+        return "no convolution of maps"
+    is_grouped = node.op_type == "ConvTranspose" and view.attributes(node).get("group", 1) != 1
+    return "a transposed convolution of groups" if is_grouped else None
 
 
 def _why_unworthy(node: Any, shapes: Shapes, config: QuantizeConfig) -> str | None:
@@ -184,32 +185,41 @@ def _same(shapes: Shapes, names: Sequence[str]) -> bool:
     return first == second and len(first) == 4
 
 
-def _as_wished(sites: list[Site], config: QuantizeConfig, *, must_match: bool = True) -> list[Site]:
-    """Apply ``--exclude`` and ``--only``, which look at names of nodes and modules."""
+def _patterns(config: QuantizeConfig) -> dict[str, re.Pattern[str]]:
+    """What ``--exclude`` and ``--only`` look for, by option."""
+    found: dict[str, re.Pattern[str]] = {}
     for option, pattern in (("--exclude", config.exclude), ("--only", config.only)):
-        if pattern is None:
-            continue
         try:
-            matches = re.compile(pattern)
+            found |= {} if pattern is None else {option: re.compile(pattern)}
         except re.error as error:
             raise UsageError(f"{option} {pattern!r} is no pattern ({error}); it is a regular expression") from error
-        hits = {site.name for site in sites if matches.search(site.name) or matches.search(site.module)}
-        if must_match and not hits:
+    return found
+
+
+def _is_named(site: Site, pattern: re.Pattern[str]) -> bool:
+    return bool(pattern.search(site.name) or pattern.search(site.module))
+
+
+def _check_matches(sites: Sequence[Site], patterns: Mapping[str, re.Pattern[str]]) -> None:
+    """Refuse a pattern that names nothing there is to decide on."""
+    for option, pattern in patterns.items():
+        if not any(_is_named(site, pattern) for site in sites):
             some = ", ".join(site.name for site in sites[:3])
             raise UsageError(
-                f"{option} {pattern!r} matches no layer; they are called {some} and so on (--report lists them)"
+                f"{option} {pattern.pattern!r} matches no layer; they are called {some} and so on (--report lists them)"
             )
-        is_exclude = option == "--exclude"
-        sites = [
-            _wished(site, option, is_wanted=(site.name in hits) != is_exclude, is_named=site.name in hits)
-            for site in sites
-        ]
-    return sites
 
 
-def _wished(site: Site, option: str, *, is_wanted: bool, is_named: bool) -> Site:
-    if not is_wanted:
+def _as_wished(sites: Sequence[Site], patterns: Mapping[str, re.Pattern[str]]) -> list[Site]:
+    """Apply ``--exclude`` and ``--only``, which look at names of nodes and modules."""
+    for option, pattern in patterns.items():
+        sites = [_wished(site, option, is_named=_is_named(site, pattern)) for site in sites]
+    return list(sites)
+
+
+def _wished(site: Site, option: str, *, is_named: bool) -> Site:
+    if is_named == (option == "--exclude"):
         return replace(site.kept(f"left out by {option}"), is_able=False)
-    if option == "--only" and is_named and site.is_able and site.kind == "product":
+    if option == "--only" and site.is_able and site.kind == "product":
         return replace(site, is_chosen=True, is_worth=True, reason="named by --only")
     return site

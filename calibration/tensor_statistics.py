@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..core.tensors import Array
 from .histograms import Histogram
 
 #: of the file's form
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +48,17 @@ class Statistics:
 
     Attributes:
         key: What they are of.
-        histograms: By name of the tensor.
+        histograms: By name of the tensor, of the network as it is.
         frames: How many frames were seen.
-        factors: What channels were divided by before they were looked at, by name of the tensor; None: not decided.
+        factors: What channels are divided by where that lowers the error, by name of the tensor; None: not decided.
+        equalised: Histograms of the tensors that factors change, with channels divided.
     """
 
     key: StatisticsKey
     histograms: dict[str, Histogram]
     frames: int
     factors: dict[str, Array] | None = None
+    equalised: dict[str, Histogram] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -78,28 +81,32 @@ def save_statistics(statistics: Statistics, path: Path) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    histograms, factors = statistics.histograms, statistics.factors
+    factors = statistics.factors
+    parts = {"tensors": statistics.histograms, "equalised": statistics.equalised}
     header = {
         "version": VERSION,
         **asdict(statistics.key),
         "frames": statistics.frames,
         "factors": factors and {name: by.astype(float).tolist() for name, by in factors.items()},
-        "tensors": {
-            name: {"exponent": seen.exponent, "least": seen.least, "most": seen.most, "frames": seen.frames}
-            for name, seen in histograms.items()
-        },
+        **{part: {name: _ends(seen) for name, seen in histograms.items()} for part, histograms in parts.items()},
     }
     arrays: dict[str, Array] = {"header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8)}
-    for index, name in enumerate(sorted(histograms)):
-        seen = histograms[name]
-        arrays |= {
-            f"counts{index}": seen.counts,
-            f"sums{index}": seen.channel_sums,
-            f"peaks{index}": seen.channel_peaks,
-        }
+    for part, histograms in parts.items():
+        for index, name in enumerate(sorted(histograms)):
+            seen = histograms[name]
+            arrays |= {
+                f"{part}_counts{index}": seen.counts,
+                f"{part}_sums{index}": seen.channel_sums,
+                f"{part}_peaks{index}": seen.channel_peaks,
+            }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     write_whole(path, buffer.getvalue())
+
+
+def _ends(seen: Histogram) -> dict[str, Any]:
+    """What the header says of a histogram."""
+    return {"exponent": seen.exponent, "least": seen.least, "most": seen.most, "frames": seen.frames}
 
 
 def load_statistics(path: Path) -> Statistics:
@@ -113,23 +120,25 @@ def load_statistics(path: Path) -> Statistics:
             header = json.loads(bytes(arrays["header"]))
             if header["version"] != VERSION:
                 raise InputError(f"{path} has form {header['version']}, this deblurrt reads {VERSION}; calibrate again")
-            histograms = {}
-            for index, name in enumerate(sorted(header["tensors"])):
-                told = header["tensors"][name]
-                parts = (arrays[f"{part}{index}"] for part in ("counts", "sums", "peaks"))
-                counts, sums, peaks = parts
-                histograms[name] = Histogram(
-                    counts, told["exponent"], told["least"], told["most"], sums, peaks, told["frames"]
-                )
+            histograms, equalised = (_histograms(arrays, header, part) for part in ("tensors", "equalised"))
         told = {entry.name: header[entry.name] for entry in fields(StatisticsKey)}
-        factors = header.get("factors", {})
+        factors = header["factors"]
         factors = factors and {name: np.array(by, np.float32) for name, by in factors.items()}
         key = StatisticsKey(**told | {"names": tuple(told["names"])})
-        return Statistics(key, histograms, header["frames"], factors)
+        return Statistics(key, histograms, header["frames"], factors, equalised)
     except InputError:
         raise
     except Exception as error:  # archives, their compression and their arrays have many errors without one base
         raise InputError(f"{path} holds no statistics of a calibration ({error}); calibrate again") from error
+
+
+def _histograms(arrays: Mapping[str, Array], header: Mapping[str, Any], part: str) -> dict[str, Histogram]:
+    found = {}
+    for index, name in enumerate(sorted(header[part])):
+        told = header[part][name]
+        counts, sums, peaks = (arrays[f"{part}_{what}{index}"] for what in ("counts", "sums", "peaks"))
+        found[name] = Histogram(counts, told["exponent"], told["least"], told["most"], sums, peaks, told["frames"])
+    return found
 
 
 def check_key(found: StatisticsKey, wanted: StatisticsKey, path: Path) -> None:

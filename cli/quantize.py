@@ -14,12 +14,12 @@ from ..calibration.frames import CALIBRATION_FRAMES, HELD_OUT_FRAMES, FrameChoic
 from ..calibration.quantize_config import QuantizeConfig, Target
 from ..calibration.quantize_report import QuantizeReport
 from ..core.artifacts import OnnxFile, write_onnx
-from ..core.errors import UsageError
+from ..core.errors import QualityError, UsageError
 from ..core.outputs import check_output
 from ..datasets.recordings import TRACKS
 from .options import DecibelType, json_option, model_options
 from .output import check_apart, check_json_place, print_table, terminal, write_json
-from .quantizing import QuantizeSource, quantize_work, write_report
+from .quantizing import QuantizeSource, QuantizeWork, quantize_work, write_report
 
 EXAMPLES = """\b
 Examples:
@@ -138,7 +138,12 @@ def quantize_command(model: str, **options: Any) -> int:
             progress.update(task, description=what, completed=done, total=total)
 
         work = quantize_work(source, config, told)
-        written = write_onnx(work.run(), path, options["force"], external_data=work.has_external_data)
+        try:
+            quantized = work.run()
+        except QualityError as error:
+            _write_refusal(work.refused(error), work, options, model)
+            raise
+        written = write_onnx(quantized, path, options["force"], external_data=work.has_external_data)
     found = work.report()
     if report is not None:
         write_report(found, work, report, model)
@@ -188,15 +193,17 @@ def _stem(model: str) -> str:
     return path.stem if path.suffix == ".onnx" else model.partition(":")[0].rpartition(".")[2]
 
 
+def _write_refusal(found: QuantizeReport, work: QuantizeWork, options: dict[str, Any], model: str) -> None:
+    """Keep what was measured where no file comes of it."""
+    if options["report"] is not None:
+        write_report(found, work, options["report"], model)
+    write_json(options["json_place"], {"file": None, **found.to_dict()})
+    _print_trials(found, options["json_place"])
+
+
 def _print(written: OnnxFile, found: QuantizeReport, json_place: str | None) -> None:
     console = terminal()
-    if found.trials:
-        table = Table("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both", "taken")
-        for trial in found.trials:
-            marks = ("yes" if trial.is_best else "", "yes" if trial.chosen == found.chosen else "")
-            row = (f"{trial.lost_db:.3f}", f"{trial.share:.1%}", f"{trial.saving:.1%}", str(len(trial.chosen)), *marks)
-            table.add_row(*row)
-        print_table(table, json_place)
+    _print_trials(found, json_place)
     products = [site for site in found.sites if site.kind == "product"]
     count = sum(site.name in found.chosen for site in products)
     console.print(
@@ -213,3 +220,14 @@ def _print(written: OnnxFile, found: QuantizeReport, json_place: str | None) -> 
         )
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _print_trials(found: QuantizeReport, json_place: str | None) -> None:
+    """Print the sets of layers that were measured; nothing where none was."""
+    if found.trials:
+        table = Table("dB lost", "products in 8 bits", "estimated saving", "layers", "none is better in both", "taken")
+        for trial in found.trials:
+            marks = ("yes" if trial.is_best else "", "yes" if found.is_taken(trial) else "")
+            row = (f"{trial.lost_db:.3f}", f"{trial.share:.1%}", f"{trial.saving:.1%}", str(len(trial.chosen)), *marks)
+            table.add_row(*row)
+        print_table(table, json_place)

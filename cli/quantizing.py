@@ -15,7 +15,7 @@ from ..calibration.quantize_config import QuantizeConfig, Target
 from ..calibration.quantize_report import QuantizeReport
 from ..core.artifacts import SUMMARY_KEY, OnnxFile, json_entry, load_whole, metadata_of, open_onnx, write_onnx
 from ..core.caches import cache_folder
-from ..core.errors import UsageError
+from ..core.errors import QualityError, UsageError
 from ..core.optional import require
 from ..export.export_config import ExportConfig
 from ..runtime.session import contract_of
@@ -102,6 +102,10 @@ class QuantizeWork:
         """Say what was found out."""
         found = self.inner.report()
         return replace(found, notes=(*found.notes, *self._notes))
+
+    def refused(self, error: QualityError) -> QuantizeReport:
+        """Say what was found out before ``run`` ended with an error."""
+        return replace(self.report(), refusal=str(error))
 
 
 def quantize_work(source: QuantizeSource, config: QuantizeConfig, told: Told) -> QuantizeWork:

@@ -117,6 +117,32 @@ def test_weights_alone_are_not_equalised(tmp_path: Path) -> None:
     assert not any(note.startswith("equalising") for note in told)
 
 
+@pytest.mark.parametrize("formats", [("w8a16", "int8"), ("int8", "w8a16"), ("int8", "fp8")])
+def test_statistics_of_one_format_give_another_the_bytes_it_has_without(
+    tmp_path: Path, formats: tuple[Any, Any]
+) -> None:
+    place, frames = tmp_path / "statistics.npz", pictures(tmp_path)
+
+    def run(form: Any, given: Path | None) -> bytes:
+        config = QuantizeConfig(format=form)
+        model = Quantization(chain(spread=64.0), "small.onnx", CONTRACT, frames, config, given).run()
+        return bytes(model.SerializeToString(deterministic=True))
+
+    run(formats[0], place)
+    again = run(formats[1], place)
+    assert set(load_statistics(place).factors or {}) == {"head", "active"}
+    assert again == run(formats[1], None)
+
+
+def test_lines_of_values_between_convolutions_are_left_alone() -> None:
+    helper, kernel = onnx.helper, numpy_helper.from_array(np.ones((2, 2, 3), np.float32), "kernel")
+    other = numpy_helper.from_array(np.ones((2, 2, 3), np.float32), "other")
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2, None]) for name in ("x", "y")]
+    nodes = [helper.make_node("Conv", ["x", "kernel"], ["m"]), helper.make_node("Conv", ["m", "other"], ["y"])]
+    model = helper.make_model(helper.make_graph(nodes, "lines", values[:1], values[1:], [kernel, other]))
+    assert not list(joints(GraphView(model)))
+
+
 def test_statistics_remember_what_was_divided(tmp_path: Path) -> None:
     place, frames = tmp_path / "statistics.npz", pictures(tmp_path)
 

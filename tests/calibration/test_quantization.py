@@ -14,6 +14,7 @@ import pytest
 from deblurrt.calibration import FrameChoice, Frames, Quantization, QuantizeConfig, Trial, choose_frames, quantize
 from deblurrt.calibration import calibrator as calibrator_module
 from deblurrt.calibration import quantization as quantization_module
+from deblurrt.calibration.frames import FrameList
 from deblurrt.calibration.tensor_statistics import load_statistics
 from deblurrt.core.artifacts import open_onnx
 from deblurrt.core.errors import InputError, QualityError, UsageError
@@ -138,6 +139,25 @@ def test_statistics_of_another_network_or_other_frames_are_refused(frames: Frame
 def test_frames_are_needed_where_nothing_is_known(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no frames to calibrate on"):
         work(None, QuantizeConfig()).run()
+
+
+def test_pattern_that_matches_nothing_is_refused_before_frames_are_read(
+    frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_given: Any) -> Any:
+        raise AssertionError("a frame was read")
+
+    monkeypatch.setattr(FrameList, "__iter__", unread)
+    with pytest.raises(UsageError, match="matches no layer"):
+        work(frames, QuantizeConfig(only="nowhere")).run()
+
+
+def test_statistics_without_frames_name_the_seed_they_were_made_with(frames: Frames, tmp_path: Path) -> None:
+    place = tmp_path / "statistics.npz"
+    work(frames, QuantizeConfig(seed=5, crop_px=64), place).run()
+    task = work(None, QuantizeConfig(), place)
+    task.run()
+    assert (task.report().config.seed, task.report().config.crop_px) == (5, 64)
 
 
 def test_quantised_file_is_not_quantised_again(frames: Frames) -> None:

@@ -66,8 +66,8 @@ def test_json_has_every_part() -> None:
     values = report({"inner", "add"}).to_dict()
     assert json.loads(json.dumps(values)) == values
     assert list(values) == [
-        *("lost_db", "share_8bit", "config", "calibration", "notes", "quality", "trials", "is_cut_short"),
-        *("decisions", "scales", "seconds"),
+        *("lost_db", "share_8bit", "refusal", "config", "calibration", "notes", "quality", "trials"),
+        *("is_cut_short", "decisions", "scales", "seconds"),
     ]
     assert (values["lost_db"], values["share_8bit"]) == (0.02, 0.6)
     assert values["calibration"] == {"frames": ["a/1", "a/2"], "frames_sha256": "f", "test_split": None}

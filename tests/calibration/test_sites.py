@@ -104,6 +104,25 @@ def test_addition_of_two_products_takes_one_in() -> None:
     assert {found.partner, found.value} == {"left", "right"}
 
 
+def test_skip_branch_alone_may_be_left_out() -> None:
+    found = sites_of(residual(), QuantizeConfig("openvino", exclude="^add$"))
+    assert (found["add"].is_chosen, found["add"].reason) == (False, "left out by --exclude")
+    assert found["conv2"].is_chosen
+
+
+def test_convolution_of_no_map_stays_float() -> None:
+    net = Network()
+    head = net.conv("head", "frames", taken=3)
+    net.weights.append(onnx.numpy_helper.from_array(np.ones((4, 4, 3), np.float32), "line.weight"))
+    net.weights.append(onnx.numpy_helper.from_array(np.array([3]), "width"))
+    rows = net.node("ReduceMean", "rows", [head, "width"], keepdims=0)
+    line = net.node("Conv", "line", [net.node("Conv", "before", [rows, "line.weight"]), "line.weight"], pads=[2, 2])
+    net.conv("tail", net.node("Mul", "scaled", [head, net.node("Unsqueeze", "map", [line, "width"])]), given=3)
+    found = sites_of(net.model(), QuantizeConfig("openvino"))
+    assert [name for name, site in found.items() if site.is_chosen] == ["head", "tail"]
+    assert found["line"].reason == "no convolution of maps"
+
+
 @pytest.mark.parametrize("option", ["exclude", "only"])
 def test_pattern_that_matches_nothing_names_some_layers(option: str) -> None:
     with pytest.raises(UsageError, match=f"--{option} 'nowhere' matches no layer; they are called head, conv1, conv2"):

@@ -56,6 +56,19 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         )
 
 
+def test_channels_that_were_divided_are_kept_apart(tmp_path: Path) -> None:
+    written = statistics()
+    written.factors, written.equalised = (
+        {"relu": np.array([0.1, 3.0], np.float32)},
+        {"relu": statistics(1).histograms["relu"]},
+    )
+    save_statistics(written, tmp_path / "s.npz")
+    read = load_statistics(tmp_path / "s.npz")
+    assert (read.factors or {})["relu"].tolist() == written.factors["relu"].tolist()
+    assert (read.histograms["relu"].frames, read.equalised["relu"].frames) == (2, 1)
+    assert (read.equalised["relu"].counts == written.equalised["relu"].counts).all()
+
+
 def test_same_statistics_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_statistics(statistics(), tmp_path / name)
@@ -94,7 +107,7 @@ def test_cut_off_file_is_refused(tmp_path: Path, part: float) -> None:
         load_statistics(place)
 
 
-@pytest.mark.parametrize("header", ["{}", "[]", '{"version": 1, "tensors": {}}', "no json"])
+@pytest.mark.parametrize("header", ["{}", "[]", '{"version": 2, "tensors": {}}', "no json"])
 def test_archive_of_something_else_is_refused(tmp_path: Path, header: str) -> None:
     np.savez(tmp_path / "s.npz", header=np.frombuffer(header.encode(), np.uint8))
     with pytest.raises(InputError, match="holds no statistics"):
@@ -103,7 +116,7 @@ def test_archive_of_something_else_is_refused(tmp_path: Path, header: str) -> No
 
 def test_file_of_another_form_says_so(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", header=np.frombuffer(b'{"version": 99}', np.uint8))
-    with pytest.raises(InputError, match="has form 99, this deblurrt reads 1"):
+    with pytest.raises(InputError, match="has form 99, this deblurrt reads 2"):
         load_statistics(tmp_path / "s.npz")
 
 

@@ -265,3 +265,28 @@ def test_search_lists_what_was_measured(
         assert f"{trial['lost_db']:.3f}" in table
     (taken,) = [trial for trial in result["trials"] if trial["is_taken"]]
     assert (taken["share_8bit"], taken["lost_db"]) == (result["share_8bit"], result["lost_db"])
+
+
+def test_budget_that_cannot_be_met_leaves_a_report_and_no_file(
+    deblurrt: Deblurrt, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, path, report = write_frames(tmp_path / "pictures", 8), tmp_path / "int8.onnx", tmp_path / "report"
+    options = ("--psnr-budget", "0", "--report", report, "--json", "-", "-o", path)
+    assert deblurrt("quantize", model, "--data", folder, *options) == 3
+    assert not path.exists()
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    assert told["file"] is None
+    values = json.loads((report / "report.json").read_text())
+    assert values["refusal"] == told["refusal"]
+    assert values["refusal"].startswith("the budget is 0 dB")
+    assert len(values["trials"]) > 1
+    assert not any(trial["is_taken"] for trial in values["trials"])
+    assert not any(decision["is_quantized"] for decision in values["decisions"])
+    assert {decision["reason"] for decision in values["decisions"] if decision["name"] == "conv1"} == {
+        "the budget was not met"
+    }
+    page = (report / "index.html").read_text()
+    assert f"No file was written: {values['refusal']}" in page
+    for trial in values["trials"]:
+        assert f"{trial['lost_db']:.3f}" in shown.err
