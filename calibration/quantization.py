@@ -35,8 +35,8 @@ from .tensor_statistics import (
     Statistics,
     StatisticsKey,
     check_key,
-    graph_sha256,
     load_statistics,
+    network_sha256,
     save_statistics,
 )
 
@@ -130,7 +130,7 @@ class Quantization:
 
     def _calibrated(self, names: list[str]) -> Statistics:
         known = load_statistics(self._place) if self._place is not None and self._place.is_file() else None
-        digest = graph_sha256(self._model)
+        digest = network_sha256(self._model, self._contract)
         if self._frames is None:
             if known is None or not known.is_complete:
                 raise UsageError("no frames to calibrate on; give --data, or --statistics of a whole calibration")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from statistics import median
 from typing import Any
@@ -44,11 +45,10 @@ def float_pieces(
         fixed: Height and width the graph is fixed to.
     """
     rng = np.random.default_rng([seed, 1 << 16])
-    wanted = {int(place) for place in np.linspace(0, len(frames) - 1, min(PIECES, len(frames)))}
-    for index, shot in enumerate(frames):
-        if index in wanted:
-            piece: Window = cropped(shot.window, min(side_px, PIECE_PX), rng, fixed)
-            yield piece, restore(piece)
+    wanted = sorted({int(place) for place in np.linspace(0, len(frames) - 1, min(PIECES, len(frames)))})
+    for shot in replace(frames, places=tuple(frames.places[index] for index in wanted)):
+        piece = cropped(shot.window, min(side_px, PIECE_PX), rng, fixed)
+        yield piece, restore(piece)
 
 
 def site_errors(

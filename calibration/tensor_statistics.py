@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.contract import FrameContract
 from ..core.errors import InputError
 from ..core.outputs import write_whole
 from ..core.tensors import Array
@@ -26,7 +27,7 @@ class StatisticsKey:
     """What statistics are of; others are of no use.
 
     Attributes:
-        model_sha256: Hash of graph and weights.
+        model_sha256: Hash of graph, weights and contract.
         frames_sha256: Hash of names and pixels.
         names: Of the frames.
         seed: Of crops.
@@ -66,13 +67,15 @@ class Statistics:
         return self.frames == len(self.key.names)
 
 
-def graph_sha256(model: Any) -> str:
-    """Hash nodes and weights of ``onnx.ModelProto``; what its metadata say is left out."""
+def network_sha256(model: Any, contract: FrameContract) -> str:
+    """Hash nodes and weights of ``onnx.ModelProto`` and its contract; other metadata are left out."""
     bare = type(model)()
     bare.CopyFrom(model)
     del bare.metadata_props[:]
     bare.producer_name = bare.producer_version = bare.doc_string = ""
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    digest = hashlib.sha256(bare.SerializeToString(deterministic=True))
+    digest.update(contract.to_json().encode())
+    return digest.hexdigest()
 
 
 def save_statistics(statistics: Statistics, path: Path) -> None:

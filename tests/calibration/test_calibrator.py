@@ -15,7 +15,7 @@ from deblurrt.calibration import calibrator as calibrator_module
 from deblurrt.calibration.calibrator import CalibrationRun, calibrate, looked_at, seen_shapes
 from deblurrt.calibration.graph_view import GraphView
 from deblurrt.calibration.histograms import BINS, Histogram
-from deblurrt.calibration.tensor_statistics import Statistics, StatisticsKey, graph_sha256, save_statistics
+from deblurrt.calibration.tensor_statistics import Statistics, StatisticsKey, network_sha256, save_statistics
 from deblurrt.core.errors import ModelFileError
 from deblurrt.core.optional import require
 from deblurrt.core.pictures import write_picture
@@ -31,7 +31,7 @@ def frames(tmp_path: Path) -> Frames:
 
 
 def key_of(model: Any, frames: Frames, crop_px: int) -> StatisticsKey:
-    return StatisticsKey(graph_sha256(model), frames.sha256, frames.names, 0, crop_px)
+    return StatisticsKey(network_sha256(model, CONTRACT), frames.sha256, frames.names, 0, crop_px)
 
 
 def calibrated(model: Any, frames: Frames, crop_px: int = WHOLE_PX, known: Statistics | None = None) -> Statistics:

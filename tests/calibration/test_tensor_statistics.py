@@ -15,12 +15,12 @@ from deblurrt.calibration.tensor_statistics import (
     Statistics,
     StatisticsKey,
     check_key,
-    graph_sha256,
     load_statistics,
+    network_sha256,
     save_statistics,
 )
 from deblurrt.core.errors import InputError, OutputError
-from tests.calibration.small_networks import dense, residual
+from tests.calibration.small_networks import CONTRACT, dense, residual
 
 KEY = StatisticsKey("model", "frames", ("a/1", "a/2"), 0, 512, None)
 
@@ -156,6 +156,8 @@ def test_hash_of_a_graph_leaves_out_what_it_says_of_itself() -> None:
     plain, told = residual(), residual()
     helper.set_model_props(told, {"note": "x"})
     told.producer_name = told.doc_string = "someone"
-    assert graph_sha256(plain) == graph_sha256(told)
+    assert network_sha256(plain, CONTRACT) == network_sha256(told, CONTRACT)
     told.graph.initializer[0].raw_data = bytes(len(told.graph.initializer[0].raw_data))
-    assert len({graph_sha256(model) for model in (plain, told, dense())}) == 3
+    assert len({network_sha256(model, CONTRACT) for model in (plain, told, dense())}) == 3
+    other = replace(CONTRACT, multiple=4)
+    assert network_sha256(plain, other) != network_sha256(plain, CONTRACT)
