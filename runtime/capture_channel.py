@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from .color import ColorSpec
 from .nameless_memory import memory_of, new_memory, receive_message, send_message
+from .picture_pool import PicturePool
 
 Pixels = NDArray[np.uint8]
 
@@ -103,6 +104,7 @@ class CaptureReceiver:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._pictures: Pixels | None = None
+        self._pool = PicturePool()
         self._generation = 0
 
     def receive(self, timeout_s: float) -> Note | None:
@@ -129,7 +131,9 @@ class CaptureReceiver:
     def take(self, note: FrameNote) -> Pixels:
         """Copy a picture out of its slot and free the slot."""
         assert self._pictures is not None, "a frame came before its format"
-        pixels: Pixels = self._pictures[note.slot].copy()
+        picture = self._pictures[note.slot]
+        pixels = self._pool.empty(picture.shape)
+        np.copyto(pixels, picture)
         self.release(note)
         return pixels
 

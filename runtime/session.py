@@ -17,6 +17,7 @@ from ..core.tensors import Array, TensorSpec
 from .backend import Backend, BackendConfig, cancel_run, open_backend
 from .batch_limit import batch_max_of
 from .frame import Pixels
+from .picture_pool import PicturePool
 from .shipped_models import find_model
 from .tiling import TileConfig, check_tiles, tiled_backend
 
@@ -55,6 +56,7 @@ class Session:
         check_graph(model, contract, backend.inputs, backend.outputs)
         self.backend, self.contract, self.model = backend, contract, model
         self._input, self._output = backend.inputs[0].name, backend.outputs[0].name
+        self._pool = PicturePool()
 
     def restore(self, pixels: Pixels, previous: Pixels | None = None, following: Pixels | None = None) -> Pixels:
         """Restore one picture.
@@ -65,7 +67,7 @@ class Session:
             following: The frame after, likewise.
 
         Returns:
-            New memory, ``uint8 [height * scale, width * scale, 3]`` RGB.
+            Memory nobody else looks at, ``uint8 [height * scale, width * scale, 3]`` RGB.
 
         Raises:
             ContractError: The pictures are of another type or of different sizes.
@@ -81,7 +83,7 @@ class Session:
             previous: Of each picture the frame before; None likewise.
 
         Returns:
-            One picture each, in this order; new memory.
+            One picture each, in this order; memory nobody else looks at.
 
         Raises:
             ContractError: The pictures are of another type or of different sizes, or too many.
@@ -113,7 +115,9 @@ class Session:
         restored = self.backend.run({self._input: given})[self._output]
         if len(restored) != len(windows):
             raise ContractError(f"the network gave {len(restored)} pictures, expected {len(windows)}")
-        return [finish(restored[index : index + 1], self.contract, shapes[0]) for index in range(len(windows))]
+        return [
+            finish(restored[index : index + 1], self.contract, shapes[0], self._pool) for index in range(len(windows))
+        ]
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Compile for frames of ``size`` (height, width) and run once."""
@@ -256,8 +260,8 @@ def prepare(window: list[Pixels], contract: FrameContract) -> Array:
     return network_input
 
 
-def finish(restored: Array, contract: FrameContract, size: tuple[int, int]) -> Pixels:
-    """Turn the network's output into a new ``uint8`` picture of ``size`` times the scale.
+def finish(restored: Array, contract: FrameContract, size: tuple[int, int], pool: PicturePool | None = None) -> Pixels:
+    """Turn the network's output into a ``uint8`` picture of ``size`` times the scale, in memory of ``pool`` or new.
 
     Raises:
         ContractError: The output is smaller than that.
@@ -267,8 +271,10 @@ def finish(restored: Array, contract: FrameContract, size: tuple[int, int]) -> P
     if picture.shape[0] < height or picture.shape[1] < width:
         raise ContractError(f"the network gave {list(picture.shape)}, expected at least {[height, width, 3]}")
     picture = picture[:height, :width]
+    finished = (pool or PicturePool()).empty(picture.shape)
     if contract.io == "uint8":
-        return np.array(picture)
-    gain = np.float32(255 if contract.range == "0..1" else 1)
-    rounded: Pixels = np.rint(np.clip(picture * gain, 0, 255)).astype(np.uint8, order="C")
-    return rounded
+        np.copyto(finished, picture)
+    else:
+        gain = np.float32(255 if contract.range == "0..1" else 1)
+        np.copyto(finished, np.rint(np.clip(picture * gain, 0, 255)), casting="unsafe")
+    return finished

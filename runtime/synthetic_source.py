@@ -14,6 +14,7 @@ from ..core.errors import UsageError
 from .frame import Frame, Pixels
 from .latency import LatencyRecorder
 from .live_source import SourceEvent
+from .picture_pool import PicturePool
 from .source_uris import LiveOptions, number_of_text, parameters_of, size_of_text
 from .time_code import CODE_SIZE, paint_time_code
 
@@ -47,12 +48,14 @@ class SyntheticPicture:
     def __init__(self, config: SyntheticConfig) -> None:
         self._config = config
         self._panorama = _panorama(config)
+        self._pool = PicturePool()
 
     def frame_pixels(self, index: int, time_ns: int | None = None) -> Pixels:
-        """Make one picture, new memory, with a time code where ``time_ns`` is given and it fits."""
+        """Make one picture, in memory nobody else looks at, with a time code where ``time_ns`` is given and it fits."""
         width = self._config.size[1]
         start = index * self._config.speed_px % width
-        pixels = self._panorama[:, start : start + width].copy()
+        pixels = self._pool.empty((*self._config.size, 3))
+        np.copyto(pixels, self._panorama[:, start : start + width])
         if time_ns is not None and pixels.shape[0] >= CODE_SIZE[0] and width >= CODE_SIZE[1]:
             paint_time_code(pixels, time_ns)
         return pixels
