@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -80,7 +81,9 @@ def cause_of(fault: str) -> str:
 
 
 def _mean_and_worst(apart: NDArray[np.float32]) -> tuple[float, float]:
-    return float(apart.mean()), float(np.percentile(apart, 99))
+    # np.percentile takes longer than all else here
+    rank = math.ceil(0.99 * (apart.size - 1))
+    return float(apart.mean()), float(np.partition(apart, rank, axis=None)[rank])
 
 
 def _cell_means(pixels: Pixels, scale: int) -> NDArray[np.float32]:
