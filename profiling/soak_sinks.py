@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from pathlib import Path
 from typing import Any
 
+from ..runtime.freed_memory import give_back_memory
 from ..runtime.recorder import Recorder, RecorderConfig
 from ..runtime.terminal import Result
 from ..runtime.view_sink import ViewConfig, ViewSink, update_of
@@ -61,7 +61,7 @@ class RotatingRecording:
             return
         self._recorder.close()
         self._recorder = None
-        gc.collect()  # as where a recording goes on in another file
+        give_back_memory()  # as where a recording goes on in another file
         for path in self._folder.glob("soak-*.mkv"):
             self.bytes += path.stat().st_size
             path.unlink()

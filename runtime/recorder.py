@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import logging
 import os
@@ -17,6 +16,7 @@ import numpy as np
 from ..core.errors import OutputError
 from ..datasets.resizing import enlarge_bicubic
 from .frame import Frame
+from .freed_memory import give_back_memory
 from .sinks import Sink, open_sink
 from .terminal import Result, enlarged
 from .video_encoder import CONTAINERS, LIVE_ENCODER, EncoderError
@@ -153,8 +153,8 @@ class Recorder:
         place = self._path.with_name(f"{self._path.stem}-{next(self._numbers)}{self._path.suffix}")
         logger.warning("%s goes on in %s", self._path.name, place.name)
         self._sink = self._opens(place)
-        # PyAV's container and its streams hold each other (18.1): only a collection gives back what the encoder took
-        gc.collect()
+        # PyAV's container and its streams hold each other (18.1): only a collection ends what the encoder took
+        give_back_memory()
 
     def _open(self, path: Path) -> Sink:
         config = self._config
