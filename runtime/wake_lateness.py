@@ -9,7 +9,7 @@ WINDOW = 100
 #: wakings until anything is said
 LEAST_WAKINGS = 20
 #: the share of wakings that must be in time
-PERCENTILE = 0.95
+PERCENTILE = 0.99
 #: from waking until the last of the frames that are due has gone out
 WORK_NS = 300_000
 #: what is said at least and at most: an idle machine, and one too busy to be worth waiting for
