@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from deblurrt.runtime.frame import Pixels
 from deblurrt.runtime.picture_pool import KEPT_MAX, PicturePool
 
 SHAPE = (4, 6, 3)
 
 
-def address(picture: np.ndarray) -> int:  # type: ignore[type-arg]
+def address(picture: Pixels) -> int:
     return int(picture.__array_interface__["data"][0])
 
 
@@ -30,7 +31,7 @@ def test_pictures_in_use_are_left_alone() -> None:
 def test_a_view_or_a_buffer_of_a_picture_keeps_it() -> None:
     pool = PicturePool()
     row = pool.empty(SHAPE)[1:2, ::2]
-    buffer = memoryview(pool.empty(SHAPE))
+    buffer = pool.empty(SHAPE).data
     other = pool.empty(SHAPE)
     other[...] = 7
     row[...] = 1
